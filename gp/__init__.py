@@ -1,0 +1,1 @@
+"""GP engine: distils a submodule into a Gaussian process and explains outputs by similarity to training examples."""

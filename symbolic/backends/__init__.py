@@ -1,0 +1,3 @@
+"""Search backends behind one protocol: each proposes trees, and `symbolic` scores, chooses and explains
+them.
+"""

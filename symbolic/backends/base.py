@@ -1,0 +1,126 @@
+"""What a search backend is: it proposes trees. Scoring, choice, link and verdict are the same for all of
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from interpret.errors import BackendMissing, InterpretError
+from symbolic.expression import Tree
+from symbolic.operators import Operator
+
+if TYPE_CHECKING:
+    from symbolic.targets import Targets
+
+#: The operators searched unless the caller names others.
+DEFAULT_OPERATORS = ("+", "-", "*", "/", "^", "sin", "cos", "exp", "log", "sqrt", "tanh")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a search, for a progress bar: what is done, the best misalignment so far, seconds used."""
+
+    backend: str
+    message: str
+    best: float = float("nan")
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search may use. ``operators`` are names; the user's own ones are listed in ``user_operators``
+    too.
+
+    ``time_limit`` is in seconds and ``memory_limit`` in bytes, both for one search; ``options`` are the
+    backend's own settings, checked by the backend; ``units`` holds one unit of measurement for each input
+    where they are known.
+    """
+
+    operators: tuple[str, ...] = DEFAULT_OPERATORS
+    user_operators: tuple[Operator, ...] = ()
+    max_terms: int = 10
+    max_complexity: int = 30
+    seed: int = 0
+    time_limit: float | None = None
+    memory_limit: int | None = None
+    units: tuple[str, ...] | None = None
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    progress: Callable[[Progress], None] | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do; callers ask here instead of trying and catching.
+
+    ``manifold``: compares gradients projected to tangent spaces. ``values``: fits g(x) itself where the
+    direction says nothing. ``user_operators``: takes operators of the user's own. ``shared``: neurons of one
+    point set cost little more than one. ``deterministic``: the same seed gives the same candidates.
+    ``operators``: names it understands.
+    """
+
+    operators: frozenset[str]
+    manifold: bool = False
+    values: bool = False
+    user_operators: bool = False
+    shared: bool = False
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a backend cannot run here, and the command that changes it."""
+
+    backend: str
+    reason: str
+    command: str
+
+    def error(self) -> BackendMissing:
+        """The error to raise when the backend was asked for by name."""
+        return BackendMissing(f"engine={self.backend!r} cannot run: {self.reason}. To install it:
+        {self.command}")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Candidate trees, simplest first, and how the search ended.
+
+    ``interrupted`` is True where time ran out, the user cancelled or the backend failed after finding
+    something; ``failure`` is then the error, ``messages`` say it in words. A backend that found nothing
+    raises instead.
+    """
+
+    candidates: tuple[Tree, ...]
+    interrupted: bool = False
+    messages: tuple[str, ...] = ()
+    failure: InterpretError | None = None
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A search over formulas. Every implementer passes the contract tests, one list for all."""
+
+    @property
+    def name(self) -> str:
+        """The word that ``engine=`` takes."""
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """What this backend can do."""
+        ...
+
+    def available(self) -> Missing | None:
+        """None where it can run; nothing heavy is imported or started to find out."""
+        ...
+
+    def search(self, targets: Targets, settings: Settings, deadline: float | None = None) -> SearchResult:
+        """Candidates for one neuron. ``deadline`` is a reading of `time.monotonic`.
+
+        Raises:
+            BackendMissing: the backend is not installed.
+            BackendFailed: it stopped with an error before it found anything.
+            UsageError: an option or operator that this backend does not know.
+        """
+        ...

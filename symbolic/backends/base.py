@@ -1,5 +1,6 @@
 """What a search backend is: it proposes trees. Scoring, choice, link and verdict are the same for all of
-them."""
+them.
+"""
 
 from __future__ import annotations
 
@@ -79,8 +80,7 @@ class Missing:
 
     def error(self) -> BackendMissing:
         """The error to raise when the backend was asked for by name."""
-        return BackendMissing(f"engine={self.backend!r} cannot run: {self.reason}. To install it:
-        {self.command}")
+        return BackendMissing(f"engine={self.backend!r} cannot run: {self.reason}. Run: {self.command}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,149 @@
+"""What a kernel must provide: a feature map u(x), the targets it explains, and the way back to the output.
+
+A kernel here is its feature map: k(x, x') = u(x)·u(x'). Everything downstream (sums, posterior, contributions,
+neighbors, fidelity, storage) is written against the protocol below and knows nothing of networks.
+
+Words used throughout the room
+    group    heads that share one feature map. The activation kernel has one group for all heads (or one for each
+             group of a grouped convolution), the learned kernel one for each head.
+    place    a position that shares the kernel with its siblings: a pixel of a convolution, a token of a sequence.
+             A training *row* of the GP is an example at a place; without places there is one place, P = 1.
+    channel  a column of the targets: L heads are C channels at P places, ``head -> (channel, place)``.
+    latent   what the GP predicts; the ``tail`` maps it to the output of the submodule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from interpret.errors import UsageError
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive examples after the feature map, float64 on any device.
+
+    rows      which examples these are, counted from the first of the data
+    features  (G, n, P, D) raw u(x): centre and metric are applied downstream
+    targets   (n, P, C) what the GP is fitted to; channel c belongs to group c // (C // G)
+    outputs   (n, *out) the submodule's own output for the same examples
+    """
+
+    rows: slice
+    features: torch.Tensor
+    targets: torch.Tensor
+    outputs: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How the L heads lie in the channels and places, and in the shape the user sees.
+
+    ``shape`` is the latent's shape without the batch; its flat index is the head. ``channel`` and ``place`` are (L,).
+    ``primary`` is the head that moves the output most where the output is one unit; 0 otherwise.
+    """
+
+    shape: tuple[int, ...]
+    channel: Indices
+    place: Indices
+    primary: int = 0
+
+    @classmethod
+    def plain(cls, shape: tuple[int, ...]) -> Heads:
+        """Heads without places: every element of ``shape`` is a channel. A single unit has shape ()."""
+        count = int(np.prod(shape, dtype=np.int64))
+        return cls(shape, np.arange(count), np.zeros(count, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.channel)
+
+
+@runtime_checkable
+class FeatureMap(Protocol):
+    """The contract of the kernels. Maps are fixed once built: the same example always gives the same features."""
+
+    @property
+    def kind(self) -> str:
+        """``activation``, ``learned``, ``tangent`` or ``features``."""
+
+    @property
+    def groups(self) -> int:
+        """G: 1 where all heads share the features, L where each head has its own."""
+
+    @property
+    def heads(self) -> Heads:
+        """The layout of the heads."""
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Shape of the places of a training row, () where there are none; its product is P."""
+
+    @property
+    def metric(self) -> str:
+        """``half``: half-whiten the raw features, unit mean k(x, x). ``none``: they are u(x) as they stand."""
+
+    @property
+    def center(self) -> bool:
+        """Whether the mean of the raw features is subtracted."""
+
+    @property
+    def noise(self) -> Array | None:
+        """(G,) where the map was made together with its noise; None lets the distillation choose."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whole sentences the reader must know: a path round the layer, a fallback, a part not traced."""
+
+    def blocks(self, X: Any) -> Iterator[Block]:
+        """Run the model over ``X`` in order. No gradients, model restored, memory bounded by the block."""
+
+    def tail(self, X: Any, latent: torch.Tensor) -> torch.Tensor:
+        """Latent (N, *heads.shape) to output (N, *out), float64 on the CPU. Identity where the tail is linear.
+
+        ``X`` are the same N examples: a path round the layer takes its exact value from them.
+        """
+
+    @property
+    def linear(self) -> bool:
+        """Whether ``tail`` is the identity, so that contributions reach the output itself."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What ``restore`` needs: JSON values and arrays; never raw inputs, never code."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every builder gets; ``extra`` holds the keyword arguments of one kernel, checked by its builder."""
+
+    seed: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+#: name -> module with ``build(probe, X, options) -> FeatureMap`` and ``restore(probe, config, arrays) -> FeatureMap``
+KERNELS = {
+    "activation": "gp.activation",
+    "learned": "gp.learned",
+    "tangent": "gp.tangent",
+}
+
+
+def kernel_module(name: str) -> Any:
+    """Import the module of a kernel by name.
+
+    Raises:
+        UsageError: no kernel of that name.
+
+    """
+    if name not in KERNELS:
+        raise UsageError(f"no kernel {name!r}; there are {', '.join(map(repr, KERNELS))}")
+    return import_module(KERNELS[name])

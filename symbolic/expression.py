@@ -142,25 +142,30 @@ def substitute(tree: Tree, replacements: Mapping[int, Tree]) -> Tree:
 
 
 def linear(coefficients: Sequence[float] | Array, features: Sequence[Tree]) -> Tree:
-    """The sum ``Σ_k c_k b_k``, left to right; a coefficient of 1 is left out and zero terms are dropped.
+    """The sum ``Σ_k c_k b_k``, left to right; coefficients of 1 are left out, zero terms dropped.
+
+    A negative coefficient after the first becomes a difference, so that the sum prints as one would write it.
 
     Raises:
         ExpressionError: the two lengths differ.
     """
     if len(coefficients) != len(features):
         raise ExpressionError(f"got {len(coefficients)} coefficients for {len(features)} features")
-    terms = [_scaled(float(c), b) for c, b in zip(coefficients, features, strict=True) if c != 0]
+    terms = [(float(c), b) for c, b in zip(coefficients, features, strict=True) if c != 0]
     if not terms:
         return Constant(0.0)
-    total = terms[0]
-    for term in terms[1:]:
-        total = Apply("+", (total, term))
+    total = _scaled(*terms[0])
+    for coefficient, feature in terms[1:]:
+        sign = "-" if coefficient < 0 else "+"
+        total = Apply(sign, (total, _scaled(abs(coefficient), feature)))
     return total
 
 
 def _scaled(coefficient: float, feature: Tree) -> Tree:
     if isinstance(feature, Constant):
         return Constant(coefficient * feature.value)
+    if coefficient == -1:
+        return Apply("neg", (feature,))
     return feature if coefficient == 1 else Apply("*", (Constant(coefficient), feature))
 
 

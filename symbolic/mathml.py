@@ -1,0 +1,64 @@
+"""The pieces of a formula in Presentation MathML Core, drawn by browsers without scripts or fonts."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+from symbolic.layout import Dialect
+
+_SHORT = re.compile(r"([A-Za-z])_?(\d{1,4})?")
+_WORD = re.compile(r"[^\W\d_]+")
+_MINUS, _TIMES, _APPLY = "−", "\u2062", "\u2061"
+
+
+def _clean(text: str) -> str:
+    """Escaped text; characters that XML does not allow become spaces."""
+    return escape("".join(c if c.isprintable() else " " for c in text))
+
+
+def document(inner: str) -> str:
+    """The whole element around finished markup."""
+    return f'<math display="inline"><mrow>{inner}</mrow></math>'
+
+
+def _name(name: str) -> str:
+    match = _SHORT.fullmatch(name)
+    if match is not None and match.group(2):
+        return f"<msub><mi>{match.group(1)}</mi><mn>{match.group(2)}</mn></msub>"
+    return f"<mi>{_clean(name)}</mi>" if _WORD.fullmatch(name) else f"<mtext>{_clean(name)}</mtext>"
+
+
+def _infix(left: str, sign: str, right: str) -> str:
+    return f"<mrow>{left}<mo>{_MINUS if sign == '-' else sign}</mo>{right}</mrow>"
+
+
+def _brackets(inner: str) -> str:
+    return f"<mrow><mo>(</mo>{inner}<mo>)</mo></mrow>"
+
+
+def _bars(inner: str) -> str:
+    left, right = '<mo form="prefix" fence="true">|</mo>', '<mo form="postfix" fence="true">|</mo>'
+    return f"<mrow>{left}{inner}{right}</mrow>"
+
+
+def _call(word: str, arguments: list[str]) -> str:
+    inner = _brackets("<mo>,</mo>".join(arguments))
+    return f"<mrow><mi>{_clean(word)}</mi><mo>{_APPLY}</mo>{inner}</mrow>"
+
+
+MATHML = Dialect(
+    pi="<mi>π</mi>",
+    name=_name,
+    number=lambda digits: f"<mn>{_clean(digits)}</mn>",
+    minus=lambda inner: f'<mrow><mo form="prefix">{_MINUS}</mo>{inner}</mrow>',
+    infix=_infix,
+    beside=lambda left, right: f"<mrow>{left}<mo>{_TIMES}</mo>{right}</mrow>",
+    fraction=lambda above, below: f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>",
+    power=lambda base, exponent: f"<msup><mrow>{base}</mrow><mrow>{exponent}</mrow></msup>",
+    root=lambda inner: f"<msqrt>{inner}</msqrt>",
+    bars=_bars,
+    brackets=_brackets,
+    call=_call,
+    exp=lambda inner: f"<msup><mi>e</mi><mrow>{inner}</mrow></msup>",
+)

@@ -1,0 +1,156 @@
+"""Every address there is: what ``interpret.layers`` and ``twinscope layers`` list."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from interpret import address as addressing
+from interpret import places, structure
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place a probe can read.
+
+    Attributes:
+        path: its address without index; ``""`` is the model's own output.
+        kind: the module's class, or what its output is inside a tuple or dict.
+        shape: of its value per example, the batch axis left out; None without data, or when it did not run.
+        units: how many units ``expand`` gives, None without data.
+        parameters: numbers in the module's own and its submodules' parameters.
+        calls: how often one forward pass ran it; None without data, 0 is never.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...] | None
+    units: int | None
+    parameters: int
+    calls: int | None
+
+
+def layers(model: nn.Module, X: Any = None, **settings: Any) -> list[Layer]:
+    """Every place of ``model`` that a probe can read, in order of definition; the model's own output comes last.
+
+    Args:
+        model: any module; it is left as it was found.
+        X: data in any form that :class:`interpret.Probe` takes; its first two rows are run. Without it no shapes.
+        settings: further arguments of :class:`interpret.Probe`, such as ``forward``.
+    """
+    known = places.modules(model)
+    seen = _observe(model, X, known, settings) if X is not None else None
+    found: list[Layer] = []
+    for path, module in known.items():
+        if path:
+            found += _listed(path, module, None if seen is None else seen[path])
+    return found + _listed("", known[""], None if seen is None else seen[""])
+
+
+def unit_addresses(model: nn.Module, X: Any, text: str, **settings: Any) -> list[str]:
+    """See :func:`interpret.address.expand`."""
+    from interpret.probe import Probe
+
+    address = addressing.parse(text)
+    whole = Probe(model, address.place, **settings)
+    _, batch = next(whole.batches(X))
+    shape = tuple(whole.values(batch).shape[1:])
+    if address.index is None and shape:
+        module = places.locate(model, address).module or places.unwrap(model)
+        index: list[Any] = [addressing.Reduced()] * len(shape)
+        index[unit_axis(module, shape)] = slice(None)
+        address = address.with_index(tuple(index))
+    items = addressing.settle(address, shape)
+    chosen: list[tuple[Any, ...]] = [()]
+    for item in items:
+        steps = item if isinstance(item, list) else [item]
+        chosen = [(*head, step) for head in chosen for step in steps]
+    return [address.with_index(_trimmed(index)).text for index in chosen] if shape else [address.text]
+
+
+def unit_axis(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Which axis of a value (without batch) counts units: channels of images come first, features of sequences last."""
+    first = (
+        nn.modules.conv._ConvNd,
+        nn.modules.batchnorm._NormBase,
+        nn.GroupNorm,
+        nn.modules.pooling._MaxPoolNd,
+    )
+    if isinstance(module, first):
+        return 0
+    last = (
+        nn.Linear,
+        nn.LayerNorm,
+        nn.Embedding,
+        nn.RNNBase,
+        nn.MultiheadAttention,
+        nn.TransformerEncoderLayer,
+    )
+    return 0 if len(shape) >= 3 and not isinstance(module, last) else len(shape) - 1
+
+
+def _trimmed(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Without ``*`` at the end: trailing axes are reduced anyway."""
+    while len(index) > 1 and isinstance(index[-1], addressing.Reduced):
+        index = index[:-1]
+    return index
+
+
+@dataclass
+class _Seen:
+    calls: int = 0
+    output: Any = None
+
+
+def _observe(
+    model: nn.Module, X: Any, known: dict[str, nn.Module], settings: dict[str, Any]
+) -> dict[str, _Seen]:
+    """Run two rows and note what every module returned and how often."""
+    from interpret.passes import call, explain_failure
+    from interpret.probe import Probe
+    from interpret.state import frozen
+
+    probe = Probe(model, **{**settings, "batch_size": 2})
+    _, batch = next(probe.batches(X))
+    seen = {path: _Seen() for path in known}
+    with frozen(model), torch.no_grad(), ExitStack() as undo:
+        for path, module in known.items():
+
+            def hook(_: nn.Module, __: Any, output: Any, note: _Seen = seen[path]) -> None:
+                note.calls, note.output = note.calls + 1, output
+
+            undo.callback(module.register_forward_hook(hook).remove)
+        try:
+            output = call(model, batch, probe.forward)
+        except Exception as error:
+            raise explain_failure(model, batch, error) from error
+    seen[""].output, seen[""].calls = output, 1
+    return seen
+
+
+def _listed(path: str, module: nn.Module, seen: _Seen | None) -> list[Layer]:
+    parameters = sum(p.numel() for p in module.parameters())
+    kind = type(module).__name__
+    if seen is None or not seen.calls:
+        return [Layer(path, kind, None, None, parameters, None if seen is None else 0)]
+    parts = list(structure.leaves(seen.output))
+    if len(parts) == 1:
+        return [_layer(path, kind, module, parts[0][1], parameters, seen.calls)]
+    dotted = [(".".join(filter(None, (path, *keys))), value) for keys, value in parts]
+    return [
+        _layer(name, f"{kind} → {name.rsplit('.', 1)[-1]}", module, v, parameters, seen.calls)
+        for name, v in dotted
+    ]
+
+
+def _layer(
+    path: str, kind: str, module: nn.Module, value: torch.Tensor, parameters: int, calls: int
+) -> Layer:
+    shape = tuple(value.shape[1:])
+    units = shape[unit_axis(module, shape)] if shape else 1
+    return Layer(path, kind, shape, units if math.prod(shape) else 0, parameters, calls)

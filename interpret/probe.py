@@ -1,0 +1,184 @@
+"""Values and input gradients of any neuron or layer of any PyTorch module, in batches, with nothing left behind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from interpret import address as addressing
+from interpret import batches as batching
+from interpret import places
+from interpret.errors import BadInput, UsageError
+from interpret.gather import REDUCTIONS
+from interpret.inventory import Layer, layers
+from interpret.plan import Plan
+from interpret.state import frozen
+
+__all__ = ["Layer", "Probe", "layers"]
+
+#: Gradients of a whole layer are computed in pieces whose intermediate tensors take about this many bytes.
+CHUNK_BYTES = 256 * 2**20
+
+
+class Probe:
+    """One place of a model: its values and its gradients with respect to another place.
+
+    Args:
+        model: any ``nn.Module``, on any device, of any precision, compiled or not. It is left as it was found.
+        address: what is read: ``"fc2[3]"``, ``"conv[5]"``, ``"lstm.0[-1, 4]"``, ``"fc2[:]"``, ``""`` (the output).
+        wrt: where gradients are taken: ``""`` is the model's input (its only float input), the key of one input of
+            several (``"1"`` of a tuple, ``"x"`` of a dict; ``"input.x"`` if a module has that name), or a module's path.
+        reduce: how axes that the index does not cover become one number: "mean", "sum", "max", "min" or "norm".
+        forward: ``forward(model, batch)`` where calling the model takes more than ``model(batch)``.
+        batch_size: rows per forward pass.
+        device: where results are returned; None is the CPU. Computation happens where the model is.
+        dtype: of the results; None is the model's, and float32 for half precision.
+        chunk_bytes: bound on the intermediate tensors of a gradient pass over many units.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        address: str = "",
+        wrt: str = "",
+        reduce: str = "mean",
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        batch_size: int = 1024,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"a probe takes a torch.nn.Module; got {type(model).__name__}")
+        if reduce not in REDUCTIONS:
+            raise UsageError(f"reduce is one of {', '.join(REDUCTIONS)}; got {reduce!r:.40}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f"batch_size is a positive integer; got {batch_size!r:.40}")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise UsageError(f"dtype is a floating-point torch dtype; got {dtype!r:.40}")
+        self.model, self.reduce, self.forward, self.batch_size = model, reduce, forward, batch_size
+        self.address, self.wrt = str(addressing.parse(address).text), str(addressing.parse(wrt).text)
+        self.device, self.dtype, self.chunk_bytes = torch.device(device or "cpu"), dtype, chunk_bytes
+        places.locate(model, addressing.parse(address))
+
+    def at(self, address: str) -> Probe:
+        """A probe with the same model and settings at another address."""
+        return self._like(self.model, address)
+
+    def reinitialized(self, seed: int) -> Probe:
+        """A probe of a deep copy whose weights are drawn anew: the control that a real explanation must beat.
+
+        Every module's own ``reset_parameters`` draws; other parameters are permuted. The model itself and the global
+        random state are not touched.
+        """
+        from interpret.control import reinitialized
+
+        return self._like(reinitialized(self.model, seed), self.address)
+
+    def values(self, X: Any) -> torch.Tensor:
+        """What the address holds: (N,) for a unit, (N, *shape) for a layer or slice."""
+        return self._collect(X, "values")
+
+    def gradients(self, X: Any) -> torch.Tensor:
+        """Gradients of each row's value in that row's ``wrt``: (N, *wrt_shape) of a unit, (N, *units, *wrt_shape) of more.
+
+        Rows are taken to be independent of each other, as they are in eval mode. Columns declared categorical or
+        boolean (:class:`interpret.data.Data`, or by a DataFrame's types) have no derivative; 0 stands there.
+
+        Raises:
+            Unreachable: nothing at ``wrt`` influences the address.
+            BadInput: ``wrt`` is of integer type, as token ids are; name an embedding instead.
+        """
+        return self._collect(X, "gradients")
+
+    def capture(self, X: Any, paths: Sequence[str]) -> dict[str, torch.Tensor]:
+        """The values at several addresses from one pass over the data: ``{path: (N, *shape)}``."""
+        paths = [paths] if isinstance(paths, str) else list(paths)
+        plan = self._plan(X, "values", paths)
+        parts: dict[str, _Filled] = {path: _Filled(batching.rows_of(X)) for path in paths}
+        with frozen(self.model):
+            for rows, batch in self.batches(X):
+                for path, tensor in zip(paths, plan.values(batch), strict=True):
+                    parts[path].add(rows, tensor)
+        return {path: filled.tensor for path, filled in parts.items()}
+
+    def stream(self, X: Any, what: str = "gradients") -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield ``(rows, tensor)`` batch by batch, for data larger than memory. ``what``: "gradients" or "values".
+
+        Between two batches the model is as it was found, so a loop may be left at any time.
+        """
+        if what not in ("gradients", "values"):
+            raise UsageError(f"what is 'gradients' or 'values'; got {what!r:.40}")
+        plan = self._plan(X, what)
+        for rows, batch in self.batches(X):
+            with frozen(self.model):
+                tensor = plan.gradients(batch) if what == "gradients" else plan.values(batch)[0]
+            yield rows, tensor
+
+    def batches(self, X: Any) -> Iterator[tuple[slice, Any]]:
+        """Yield ``(rows, batch)``: a slice and the tensors of those rows as the model takes them, on its device."""
+        device, dtype = places.home(self.model)
+        model = None if self.forward else places.unwrap(self.model)
+        for rows, batch in batching.batches(X, self.batch_size, model):
+            yield rows, batching.prepared(batch, device, dtype, rows.start)
+
+    def _collect(self, X: Any, what: str) -> torch.Tensor:
+        plan, filled = self._plan(X, what), _Filled(batching.rows_of(X))
+        with frozen(self.model):
+            for rows, batch in self.batches(X):
+                filled.add(rows, plan.gradients(batch) if what == "gradients" else plan.values(batch)[0])
+        return filled.tensor
+
+    def _plan(self, X: Any, what: str, paths: Sequence[str] | None = None) -> Plan:
+        return Plan(
+            self, [self.address] if paths is None else paths, batching.fixed_columns(X), what == "gradients"
+        )
+
+    def _like(self, model: nn.Module, address: str) -> Probe:
+        other = copy.copy(self)
+        other.model, other.address = model, addressing.parse(address).text
+        places.locate(model, addressing.parse(address))
+        return other
+
+    def __repr__(self) -> str:
+        wrt = f", wrt={self.wrt!r}" if self.wrt else ""
+        return f"Probe({type(places.unwrap(self.model)).__name__}, {self.address!r}{wrt})"
+
+
+class _Filled:
+    """Rows written into one tensor as they come; a list where their number is not known before."""
+
+    def __init__(self, rows: int | None) -> None:
+        self.rows = rows
+        self._whole: torch.Tensor | None = None
+        self._parts: list[torch.Tensor] = []
+
+    def add(self, rows: slice, tensor: torch.Tensor) -> None:
+        if self.rows is None:
+            self._parts.append(tensor)
+            return
+        if rows.start == 0 and len(tensor) == self.rows:
+            self._whole = tensor
+            return
+        if self._whole is None:
+            self._whole = torch.empty(
+                (self.rows, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device
+            )
+        if tensor.shape[1:] != self._whole.shape[1:]:
+            raise BadInput(
+                f"rows {rows.start} to {rows.stop - 1} give values of shape {list(tensor.shape[1:])}, earlier ones "
+                f"{list(self._whole.shape[1:])}; pad the data to one length, or address one position"
+            )
+        self._whole[rows] = tensor
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        if self.rows is None:
+            return torch.cat(self._parts)
+        assert self._whole is not None
+        return self._whole

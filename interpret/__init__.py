@@ -29,8 +29,8 @@ _refuse_namesake()
 
 _HOME = {
     "Probe": "interpret.probe",
-    "Layer": "interpret.probe",
-    "layers": "interpret.probe",
+    "Layer": "interpret.inventory",
+    "layers": "interpret.inventory",
     "explain": "interpret.explain",
     "Explanations": "interpret.explain",
     "NeuronExplanation": "interpret.explanation",
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from interpret.explain import explain as explain
     from interpret.explanation import NeuronExplanation as NeuronExplanation
     from interpret.outcome import Verdict as Verdict
-    from interpret.probe import Layer as Layer
+    from interpret.inventory import Layer as Layer
     from interpret.probe import Probe as Probe
-    from interpret.probe import layers as layers
+    from interpret.inventory import layers as layers
     from interpret.store import Run as Run
     from interpret.store import open_run as open_run
 

@@ -144,6 +144,11 @@ def _power(z: Array, inner: Array) -> Array:
     return np.asarray(np.sign(shifted) * np.abs(shifted) ** float(np.exp(inner[1])))
 
 
+def _sensible_power(z: Array, inner: Array) -> bool:
+    # A power near zero is a logarithm in disguise.
+    return bool(np.log(0.2) <= inner[1] <= np.log(9) and abs(inner[0]) < 50)
+
+
 def _power_grid(z: Array) -> list[tuple[float, ...]]:
     low, high = float(z.min()), float(z.max())
     middle = np.quantile(z, np.linspace(0.05, 0.95, 7))
@@ -174,6 +179,6 @@ FORMS: dict[str, Form] = {
     "affine": Form(lambda z, inner: z, lambda z: [()], _line),
     "exp": Form(_exponential, _rates, _describe_exponential),
     "log": Form(_logarithm, _log_grid, _describe_logarithm),
-    "power": Form(_power, _power_grid, _describe_power),
+    "power": Form(_power, _power_grid, _describe_power, _sensible_power),
     "logit": Form(_logistic, _steps, _describe_logistic, _middle_inside),
 }

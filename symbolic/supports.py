@@ -1,0 +1,283 @@
+"""Which features: forward beam, backward elimination and swaps on the Gram matrices, each support solved by IRLS.
+
+Forward alone gets trapped where two features only help together; backward elimination from a well-conditioned
+family gets past that. Both fill one pool of supports, which keeps the best few of every size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbolic import gram
+
+Array = NDArray[np.float64]
+Support = tuple[int, ...]
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How wide to search: members of the beam, candidates tried for each, pairs to start from."""
+
+    beam: int = 8
+    tries: int = 10
+    pairs: int = 40
+    most: int = 8
+    backward: int = 24
+
+
+@dataclass
+class Pool:
+    """The best supports seen of every size: support → (misalignment, coefficients)."""
+
+    keep: int = 12
+    found: dict[int, dict[Support, tuple[float, Array]]] = field(default_factory=dict)
+
+    def add(self, supports: Iterable[Support], solved: gram.Solved) -> None:
+        """Enter solved supports; only the best few of each size stay."""
+        for support, coefficients, loss in zip(
+            supports, solved.coefficients, solved.misalignment, strict=True
+        ):
+            if np.isfinite(loss):
+                self.found.setdefault(len(support), {})[support] = (float(loss), coefficients)
+        for size, rows in self.found.items():
+            if len(rows) > 4 * self.keep:
+                kept = sorted(rows.items(), key=lambda item: item[1][0])[: self.keep]
+                self.found[size] = dict(kept)
+
+    def best(self, size: int, count: int) -> list[tuple[Support, float, Array]]:
+        """The best supports of a size, best first."""
+        rows = self.found.get(size, {})
+        ordered = sorted(rows.items(), key=lambda item: (item[1][0], item[0]))
+        return [(support, loss, c) for support, (loss, c) in ordered[:count]]
+
+    def knows(self, support: Support) -> bool:
+        """Whether the support was solved and kept."""
+        return support in self.found.get(len(support), {})
+
+    @property
+    def sizes(self) -> list[int]:
+        """Sizes that occur."""
+        return sorted(self.found)
+
+    @property
+    def lowest(self) -> float:
+        """The least misalignment of all."""
+        return min((loss for rows in self.found.values() for loss, _ in rows.values()), default=np.inf)
+
+
+def never() -> bool:
+    """Never stop."""
+    return False
+
+
+@dataclass
+class Search:
+    """A support search over turned features (K, N, d); ``pool`` is valid at any moment."""
+
+    turned: Array
+    sizes: Array
+    effort: Effort = field(default_factory=Effort)
+    stop: Stop = never
+    enough: float = 1e-11
+    pool: Pool = field(default_factory=Pool)
+
+    def run(self, families: Sequence[Sequence[int]] = ()) -> Pool:
+        """Singles and pairs, forward steps, backward elimination from the families, swaps."""
+        self._singles()
+        self._pairs()
+        for family in families:
+            if self._done():
+                return self.pool
+            self._backward(list(family))
+        for size in range(2, self.effort.most):
+            if self._done():
+                break
+            self._forward(size)
+        if not self._done():
+            self._backward(self._greedy(self.effort.backward))
+        return self.pool
+
+    def _done(self) -> bool:
+        return self.stop() or self.pool.lowest < self.enough
+
+    def _solve(self, supports: Sequence[Support], rounds: int = 3, several: bool = False) -> None:
+        """Solve supports of one size in batches that stay in the cache."""
+        new = [support for support in supports if not self.pool.knows(support)]
+        if not new:
+            return
+        per = self.turned[0].size * len(new[0])
+        batch = max(1, int(400_000 // max(per, 1)))
+        for start in range(0, len(new), batch):
+            part = new[start : start + batch]
+            self.pool.add(part, gram.solve(self.turned[np.array(part)], rounds=rounds, several=several))
+            if self.stop():
+                return
+
+    def _singles(self) -> None:
+        loss = gram.misalignment(self.turned)
+        self.single = loss
+        order = np.lexsort((self.sizes, np.round(loss, 12)))
+        for k in order[: self.pool.keep]:
+            sign = 1.0 if gram.mean_cosine(self.turned[k]) >= 0 else -1.0
+            self.pool.found.setdefault(1, {})[(int(k),)] = (float(loss[k]), np.array([sign]))
+
+    def _pairs(self) -> None:
+        """All pairs in closed form under common weights, the best of them then by IRLS."""
+        count = len(self.turned)
+        if count < 2 or self.effort.most < 2 or self._done():
+            return
+        square = (self.turned**2).sum(-1)
+        relative = square / np.maximum(np.median(square, axis=1, keepdims=True), 1e-280)
+        w = 1 / np.maximum(np.median(relative, axis=0), 1e-2)
+        scaled = (self.turned * np.sqrt(w)[None, :, None]).astype(np.float32)
+        along, misfit = scaled[..., 0], scaled[..., 1:].reshape(count, -1)
+        a = (misfit @ misfit.T).astype(np.float64)
+        b = a + (along @ along.T).astype(np.float64)
+        value = pair_eigenvalues(a, b)
+        take = min(self.effort.pairs, value.size - 1)
+        first, second = np.triu_indices(count, 1)
+        flat = value[first, second]
+        rows = np.argpartition(flat, min(take, len(flat) - 1))[:take]
+        self._solve([(int(first[r]), int(second[r])) for r in rows])
+
+    def _forward(self, size: int) -> None:
+        """Extend the best supports of a size by the features whose bordered pencil has the least eigenvalue."""
+        extended: dict[Support, None] = {}
+        for support, _, coefficients in self.pool.best(size, self.effort.beam):
+            score = self._additions(support, coefficients)
+            for k in np.argsort(score, kind="stable")[: self.effort.tries]:
+                extended[tuple(sorted((*support, int(k))))] = None
+            if self.stop():
+                return
+        self._solve(list(extended))
+        self._swap(size + 1)
+
+    def _swap(self, size: int) -> None:
+        """Take each member out of the best support of a size and put the best others in."""
+        tried: dict[Support, None] = {}
+        for support, _, coefficients in self.pool.best(size, 1):
+            for out in range(size):
+                rest = support[:out] + support[out + 1 :]
+                if not rest:
+                    continue
+                field_ = np.einsum("k,knd->nd", coefficients, self.turned[list(support)])
+                score = self._additions(rest, None, gram.weights(field_))
+                for k in np.argsort(score, kind="stable")[:4]:
+                    tried[tuple(sorted((*rest, int(k))))] = None
+        self._solve([s for s in tried if len(set(s)) == size])
+
+    def _additions(self, support: Support, coefficients: Array | None, w: Array | None = None) -> Array:
+        """The least eigenvalue (K,) of the pencil bordered by each feature, from one secular equation each."""
+        chosen = self.turned[list(support)]
+        if w is None:
+            w = gram.weights(np.einsum("k,knd->nd", coefficients, chosen))
+        own_a, own_b = gram.pencil(chosen[None], w[None])
+        alpha, vectors = gram.smallest(own_a, own_b, len(support))
+        basis = np.einsum("ik,knd->ind", vectors[0], chosen) * w[None, :, None]
+        count = len(self.turned)
+        flat = self.turned.reshape(count, -1)
+        cross_b = flat @ basis.reshape(len(basis), -1).T
+        along = self.turned[:, :, 0] @ basis[:, :, 0].T
+        cross_a = cross_b - along
+        own = ((self.turned**2).sum(-1)) @ w
+        gamma = own - (self.turned[:, :, 0] ** 2) @ w
+        rest = own - (cross_b**2).sum(1)
+        border = cross_a - cross_b * alpha[0]
+        corner = gamma - 2 * (cross_a * cross_b).sum(1) + (cross_b**2 * alpha[0]).sum(1)
+        usable = rest > 1e-6 * own
+        usable[list(support)] = False
+        scale = np.where(usable, rest, 1.0)
+        score = secular(alpha[0], border / np.sqrt(scale)[:, None], corner / scale)
+        return np.where(usable, score, np.inf)
+
+    def _greedy(self, most: int) -> list[int]:
+        """A family for elimination: the best support grown greedily, without waiting for the fit to improve."""
+        best = min(
+            (row for size in self.pool.sizes for row in self.pool.best(size, 1)), key=lambda row: row[1]
+        )
+        support, coefficients = list(best[0]), best[2]
+        w = gram.weights(np.einsum("k,knd->nd", coefficients, self.turned[support]))
+        while len(support) < min(most, len(self.turned)):
+            score = self._additions(tuple(support), None, w)
+            order = [int(k) for k in np.argsort(score, kind="stable")[:3] if np.isfinite(score[k])]
+            if not order or self.stop():
+                break
+            support += order
+        return support
+
+    def _backward(self, family: list[int]) -> None:
+        """Eliminate the least needed feature until few are left; every support on the way enters the pool."""
+        family = list(dict.fromkeys(family))
+        if len(family) < 2:
+            return
+        w = gram.weights_of_features(self.turned[None, family])[0]
+        for _ in range(2):
+            a, b = gram.pencil(self.turned[None, family], w[None])
+            c = gram.smallest(a, b)[1][0, 0]
+            w = gram.weights(np.einsum("k,knd->nd", c, self.turned[family]))
+        while len(family) > 1 and not self.stop():
+            a, b = gram.pencil(self.turned[None, family], w[None])
+            level, vectors = gram.smallest(a, b)
+            c = vectors[0, 0]
+            if len(family) <= self.effort.most:
+                self._solve([tuple(sorted(family))], several=True)
+            shifted = a[0] - level[0, 0] * b[0]
+            scale = np.sqrt(np.maximum(np.diag(b[0]), 1e-300))
+            ridge = shifted / np.outer(scale, scale) + 1e-10 * np.eye(len(family))
+            spread = np.maximum(np.diag(np.linalg.pinv(ridge, hermitian=True)), 1e-300)
+            cost = (c * scale) ** 2 / spread
+            del family[int(np.argmin(cost))]
+            w = gram.weights(np.einsum("k,knd->nd", self._refit(family, w), self.turned[family]))
+
+    def _refit(self, family: list[int], w: Array) -> Array:
+        a, b = gram.pencil(self.turned[None, family], w[None])
+        return np.asarray(gram.smallest(a, b)[1][0, 0])
+
+
+def pair_eigenvalues(a: Array, b: Array) -> Array:
+    """The smaller eigenvalue (K, K) of every 2×2 pencil of A and B; infinite where two features are alike."""
+    scale = 1 / np.sqrt(np.maximum(np.diag(b), 1e-300))
+    a = a * scale[:, None] * scale[None, :]
+    b = b * scale[:, None] * scale[None, :]
+    diagonal = np.diag(a)
+    lead = 1 - b**2
+    half = 0.5 * (diagonal[:, None] + diagonal[None, :] - 2 * a * b)
+    last = diagonal[:, None] * diagonal[None, :] - a**2
+    root = np.sqrt(np.maximum(half**2 - lead * last, 0.0))
+    with np.errstate(all="ignore"):
+        value = (half - root) / lead
+    return np.where(lead > 1e-4, value, np.inf)
+
+
+def secular(alpha: Array, border: Array, corner: Array, rounds: int = 30) -> Array:
+    """Smallest eigenvalue (K,) of diag(alpha) bordered by vectors (K, m) with corners (K,), by bisection."""
+    high = np.minimum(alpha[0], corner)
+    reach = np.sqrt((border**2).sum(1))
+    low = np.minimum(alpha[0], corner) - reach
+    for _ in range(rounds):
+        middle = 0.5 * (low + high)
+        gap = np.maximum(alpha[None, :] - middle[:, None], 1e-300)
+        positive = corner - middle - (border**2 / gap).sum(1) > 0
+        low, high = np.where(positive, middle, low), np.where(positive, high, middle)
+    return 0.5 * (low + high)
+
+
+def families(names: Sequence[tuple[str, frozenset[int]]]) -> list[list[int]]:
+    """Well-conditioned families for elimination, from the kind and the inputs of every feature.
+
+    All quadratics; and for every function of one input, that function beside all inputs and squares.
+    """
+    kinds: dict[str, list[int]] = {}
+    for k, (kind, _) in enumerate(names):
+        kinds.setdefault(kind, []).append(k)
+    base = kinds.get("atom", []) + kinds.get("square", [])
+    found = [base + kinds.get("product", [])]
+    for kind, rows in kinds.items():
+        if kind not in ("atom", "square", "product", ""):
+            found.append(base + rows)
+    return [family for family in found if 2 < len(family) <= 48]

@@ -18,7 +18,7 @@ FORMS = "an array, a tensor, a DataFrame, a tuple or dict of those, a Dataset, a
 
 def rows_of(X: Any) -> int | None:
     """The number of rows of ``X``, or None where only iterating tells."""
-    X = _plain(X)
+    X = plain(X)
     if is_loader(X):
         dataset, sampler = getattr(X, "dataset", None), getattr(X, "sampler", None)
         known = hasattr(dataset, "__len__") and sampler is not None and not getattr(X, "drop_last", False)
@@ -34,7 +34,7 @@ def batches(X: Any, batch_size: int, model: nn.Module | None = None) -> Iterator
     Batches of a DataLoader are taken as it cuts them. Of what a Dataset or DataLoader yields, as many leading parts are
     kept as the model's forward requires, so that ``(x, label)`` works.
     """
-    X = _plain(X)
+    X = plain(X)
     source = _loaded(X, model) if is_loader(X) else _collated(X, batch_size, model) if is_dataset(X) else None
     start = 0
     for batch in source if source is not None else _sliced(X, batch_size):
@@ -78,7 +78,7 @@ def fixed_columns(X: Any) -> tuple[int, ...]:
     return ()
 
 
-def _plain(X: Any) -> Any:
+def plain(X: Any) -> Any:
     """Tables become arrays, lists of numbers too; all else stays what it is."""
     if type(X).__name__ == "Data" and hasattr(X, "X"):
         X = X.X

@@ -1,13 +1,13 @@
 """What a kernel must provide: a feature map u(x), the targets it explains, and the way back to the output.
 
-A kernel here is its feature map: k(x, x') = u(x)·u(x'). Everything downstream (sums, posterior, contributions,
-neighbors, fidelity, storage) is written against the protocol below and knows nothing of networks.
+A kernel here is its feature map: k(x, x') = u(x)·u(x'). Everything downstream (sums, posterior,
+contributions, neighbors, fidelity, storage) is written against this protocol and knows no networks.
 
 Words used throughout the room
-    group    heads that share one feature map. The activation kernel has one group for all heads (or one for each
-             group of a grouped convolution), the learned kernel one for each head.
-    place    a position that shares the kernel with its siblings: a pixel of a convolution, a token of a sequence.
-             A training *row* of the GP is an example at a place; without places there is one place, P = 1.
+    group    heads that share one feature map. The activation kernel has one group for all heads (or one for
+             each group of a grouped convolution), the learned kernel one for each head.
+    place    a position that shares the kernel with its siblings: a pixel of a convolution, a token of a
+             sequence. A *row* of the GP is an example at a place; without places there is one, P = 1.
     channel  a column of the targets: L heads are C channels at P places, ``head -> (channel, place)``.
     latent   what the GP predicts; the ``tail`` maps it to the output of the submodule.
 """
@@ -49,8 +49,8 @@ class Block:
 class Heads:
     """How the L heads lie in the channels and places, and in the shape the user sees.
 
-    ``shape`` is the latent's shape without the batch; its flat index is the head. ``channel`` and ``place`` are (L,).
-    ``primary`` is the head that moves the output most where the output is one unit; 0 otherwise.
+    ``shape`` is the latent's shape without the batch; its flat index is the head. ``channel`` and ``place``
+    are (L,). ``primary`` is the head that moves the output most where the output is one unit; 0 otherwise.
     """
 
     shape: tuple[int, ...]
@@ -70,7 +70,7 @@ class Heads:
 
 @runtime_checkable
 class FeatureMap(Protocol):
-    """The contract of the kernels. Maps are fixed once built: the same example always gives the same features."""
+    """The contract of the kernels. A map is fixed once built: an example always gives the same features."""
 
     @property
     def kind(self) -> str:
@@ -90,7 +90,7 @@ class FeatureMap(Protocol):
 
     @property
     def metric(self) -> str:
-        """``half``: half-whiten the raw features, unit mean k(x, x). ``none``: they are u(x) as they stand."""
+        """``half``: half-whiten the raw features, unit mean k(x, x). ``none``: they are u(x) themselves."""
 
     @property
     def center(self) -> bool:
@@ -108,7 +108,7 @@ class FeatureMap(Protocol):
         """Run the model over ``X`` in order. No gradients, model restored, memory bounded by the block."""
 
     def tail(self, X: Any, latent: torch.Tensor) -> torch.Tensor:
-        """Latent (N, *heads.shape) to output (N, *out), float64 on the CPU. Identity where the tail is linear.
+        """Latent (N, *heads.shape) to output (N, *out), float64 on the CPU; the identity if linear.
 
         ``X`` are the same N examples: a path round the layer takes its exact value from them.
         """
@@ -123,13 +123,13 @@ class FeatureMap(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """What every builder gets; ``extra`` holds the keyword arguments of one kernel, checked by its builder."""
+    """What every builder gets; ``extra`` holds one kernel's keyword arguments, checked by its builder."""
 
     seed: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-#: name -> module with ``build(probe, X, options) -> FeatureMap`` and ``restore(probe, config, arrays) -> FeatureMap``
+#: name -> module with ``build(probe, X, options)`` and ``restore(probe, config, arrays)``, both -> FeatureMap
 KERNELS = {
     "activation": "gp.activation",
     "learned": "gp.learned",

@@ -117,3 +117,11 @@ class QueryError(InterpretError, ValueError):
 
 class UsageError(InterpretError, ValueError):
     """An option or argument that has no meaning here; the message lists what has."""
+
+
+class ReportError(InterpretError, OSError):
+    """A report cannot be written, or there is nothing to put into it."""
+
+
+class NotTraceable(InterpretError, ValueError):
+    """What ran between the input and the unit cannot be followed to an affine layer."""

@@ -1,0 +1,190 @@
+"""The place of the last affine layer in a network: read its features and outputs, put other outputs in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gp.affine import Call
+from gp.tracing import Recorder, Watch, first_row, tensors
+from interpret import batches as batching
+from interpret.errors import NotTraceable
+from interpret.plan import Plan
+from interpret.probe import Probe
+from interpret.state import frozen
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """TF32 off: it keeps ten bits of a product, and the GP's targets would carry that error."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+class Runner:
+    """Run a probe's model on prepared batches, under a watch or not."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.plan = Plan(probe, [probe.address])
+        self.warm = False
+
+    def __call__(self, batch: Any, watch: Watch | None = None) -> torch.Tensor:
+        """(n, *out) the probe's values for one batch, as it returns them."""
+        with frozen(self.probe.model), exact_products():
+            if not self.warm:  # the first run counts calls and finds the batch axis: more than one pass
+                self.plan.values(batch)
+                self.warm = True
+            if watch is None:
+                return self.plan.values(batch)[0]
+            with watch:
+                return self.plan.values(batch)[0]
+
+    def record(self, batch: Any) -> tuple[Recorder, torch.Tensor]:
+        """Run under a recorder whose sources are the batch's tensors."""
+        self(batch)
+        recorder = Recorder(batch)
+        return recorder, self(batch, recorder)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the examples are among the leading axes of the layer's output, which has ``size`` entries an example there.
+
+    ``minor``: the axis runs over entries first and examples last, as sequence-first layers flatten it.
+    """
+
+    axis: int
+    size: int
+    minor: bool
+
+    def rows_first(self, y: torch.Tensor, rows: int) -> torch.Tensor:
+        """(n, *places, last) from (*lead, last)."""
+        y = y.movedim(self.axis, 0)
+        if self.size == 1:
+            return y
+        if self.minor:
+            return y.reshape(self.size, rows, *y.shape[1:]).movedim(1, 0)
+        return y.reshape(rows, self.size, *y.shape[1:])
+
+    def original(self, y: torch.Tensor) -> torch.Tensor:
+        """Undo :meth:`rows_first`."""
+        if self.size > 1:
+            y = y.movedim(0, 1) if self.minor else y
+            y = y.reshape(y.shape[0] * y.shape[1], *y.shape[2:])
+        return y.movedim(0, self.axis)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One affine call of the forward pass. ``channels`` are those the GP is about; None means all."""
+
+    ordinal: int
+    operand: int
+    layout: Layout
+    places: tuple[int, ...]
+    count: int
+    channel_first: bool
+    channels: tuple[int, ...] | None = field(default=None)
+
+    def features(self, call: Call, rows: int) -> torch.Tensor:
+        """(n, P, G, D) in the model's own precision."""
+        x = call.operation.features(call.operands[self.operand], self.operand)
+        groups, width = x.shape[-2:]
+        x = self.layout.rows_first(x.reshape(*x.shape[:-2], groups * width), rows)
+        return x.reshape(rows, -1, groups, width)
+
+    def latents(self, call: Call, output: torch.Tensor, rows: int) -> torch.Tensor:
+        """(n, P, C) the layer's outputs at the chosen channels."""
+        y = self._all(call, output, rows)
+        return y if self.channels is None else y[..., list(self.channels)]
+
+    def putting(self, latent: torch.Tensor, rows: int) -> Watch:
+        """A watch that puts ``latent`` (n, P, C) in the place of the layer's outputs."""
+
+        def replace(call: Call, output: torch.Tensor) -> torch.Tensor:
+            whole = latent.to(output)
+            if self.channels is not None:
+                whole = self._all(call, output, rows).clone()
+                whole[..., list(self.channels)] = latent.to(output)
+            y = self.layout.original(whole.reshape(rows, *self.places, -1))
+            return call.operation.original(y, output, self.operand).reshape(output.shape)
+
+        return Watch(self.ordinal, replace)
+
+    def _all(self, call: Call, output: torch.Tensor, rows: int) -> torch.Tensor:
+        y = self.layout.rows_first(call.operation.channels_last(output, self.operand), rows)
+        return y.reshape(rows, -1, y.shape[-1])
+
+
+def find(runner: Runner, batch: Any, rows: int) -> tuple[Site, bool]:
+    """The site of the last affine layer, and whether the input reaches the output by a path round it.
+
+    Raises:
+        NotTraceable: no affine layer leads to the output, or its weights or its rows cannot be told.
+
+    """
+    recorder, output = runner.record(batch)
+    node = recorder.last_affine(output)
+    if node is None:
+        raise NotTraceable(
+            f"no affine layer leads to {runner.probe.address!r}; kernel='learned' needs none, or address another place"
+        )
+    around = recorder.around(output, node)
+    watch, solo = Watch(node.ordinal), Watch(node.ordinal)
+    runner(batch, watch)
+    runner(first_row(batch, rows, [0]), solo)
+    if watch.call is None or solo.call is None or watch.output is None or solo.output is None:
+        raise NotTraceable("the forward pass runs other operations from batch to batch; use kernel='learned'")
+    weights = watch.call.operands[1 - node.operand], solo.call.operands[1 - node.operand]
+    if weights[0].shape != weights[1].shape or not torch.equal(*weights):
+        raise NotTraceable("the last affine layer's weights depend on the batch; use kernel='learned'")
+    layout = _layout(watch, solo, node.operand, rows)
+    operation = watch.call.operation
+    y = layout.rows_first(operation.channels_last(watch.output, node.operand), rows)
+    channel_first = type(operation).__name__ == "Convolution"
+    return Site(node.ordinal, node.operand, layout, tuple(y.shape[1:-1]), y.shape[-1], channel_first), around
+
+
+def _layout(watch: Watch, solo: Watch, operand: int, rows: int) -> Layout:
+    """Which leading axis holds the examples: that on which the first example alone gives the same output."""
+    assert watch.call is not None and solo.call is not None
+    assert watch.output is not None and solo.output is not None
+    many = watch.call.operation.channels_last(watch.output, operand).double()
+    one = solo.call.operation.channels_last(solo.output, operand).double()
+    tolerance = 1e-3 * (many.std() + 1e-12)
+    for axis in range(many.ndim - 1):
+        size = one.shape[axis] if many.ndim == one.ndim else 0
+        if not size or many.shape[axis] != rows * size:
+            continue
+        for minor in (False, True)[: 1 if size == 1 else 2]:
+            layout = Layout(axis, size, minor)
+            found = layout.rows_first(many, rows)[0]
+            alone = layout.rows_first(one, 1)[0]
+            if found.shape == alone.shape and (found - alone).abs().max() <= tolerance:
+                return layout
+    raise NotTraceable(
+        "the rows of the batch are not found in the last affine layer's output (examples influence each other, or "
+        "are reordered); use kernel='learned'"
+    )
+
+
+def sample(probe: Probe, X: Any, most: int) -> tuple[Any, int]:
+    """The first rows of the data as one batch, repeated where they are few, and their number."""
+    _, batch = next(iter(probe.batches(X)))
+    have = batching.count(batch)
+    rows = min(most, have) if have > 2 else 3
+    return first_row(batch, have, [i % have for i in range(rows)]), rows
+
+
+def length(batch: Any) -> int:
+    """Rows of a prepared batch."""
+    return len(next(tensors(batch)))

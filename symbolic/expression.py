@@ -164,6 +164,8 @@ def linear(coefficients: Sequence[float] | Array, features: Sequence[Tree]) -> T
 def _scaled(coefficient: float, feature: Tree) -> Tree:
     if isinstance(feature, Constant):
         return Constant(coefficient * feature.value)
+    if isinstance(feature, Apply) and feature.name == "/" and feature.args[0] == Constant(1.0):
+        return Apply("/", (Constant(coefficient), feature.args[1]))
     if coefficient == -1:
         return Apply("neg", (feature,))
     return feature if coefficient == 1 else Apply("*", (Constant(coefficient), feature))
@@ -208,6 +210,8 @@ def _sum_parts(node: Tree) -> list[tuple[float, Tree]] | None:
             return [(last.value, first)]
         case "/" if isinstance(last, Constant) and last.value != 0:
             return [(1 / last.value, first)]
+        case "/" if isinstance(first, Constant) and first.value != 1:
+            return [(first.value, Apply("/", (Constant(1.0), last)))]
         case _:
             return None
 

@@ -31,7 +31,7 @@ _FEWEST = 8
 _MOST = 4_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Link:
     """φ, in the neuron's own units. ``kind`` is a closed form's name or "isotonic"; ``r2`` is on held-out
     rows.
@@ -51,6 +51,13 @@ class Link:
     center: float = 0.0
     scale: float = 1.0
     parameters: tuple[float, ...] = field(default=())
+
+    def __eq__(self, other: object) -> bool:
+        # By content: the generated comparison cannot compare arrays.
+        return isinstance(other, Link) and self.to_plain() == other.to_plain()
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.parameters, self.knots.tobytes(), self.levels.tobytes()))
 
     def predict(self, t: ArrayLike) -> Array:
         """φ(t) for t (N,): NaN where t is not finite or outside the closed form's domain; beyond the table,

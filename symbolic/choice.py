@@ -7,7 +7,7 @@ row's residuals: misfit that neighboring points do not share is noise, and follo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from symbolic import gram
 from symbolic.expression import Tree, complexity, constants, value_and_gradient, variables, with_constants
 from symbolic.operators import Operator
-from symbolic.sizes import cost
 from symbolic.polish import Candidate, Field, candidate, polish
+from symbolic.sizes import cost
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
@@ -33,7 +33,7 @@ NOISE_SHARE = 0.03
 
 
 @dataclass(frozen=True)
-class Row:
+class Scored:
     """A row of the frontier: the formula as printed and its misalignments 1 − |mean cos|.
 
     ``losses`` (n,) are 1 − cos at the held-out points under the fitted sign; ``low`` and ``upper`` bound the
@@ -59,7 +59,7 @@ def score(
     user: tuple[Operator, ...] = (),
     stop: Callable[[], bool] = lambda: False,
     most: tuple[int, int] = (10, 30),
-) -> list[Row]:
+) -> list[Scored]:
     """Polish, round and score trees; returns the frontier, simplest first.
 
     ``most`` bounds terms and complexity. Once ``stop`` is true the remaining trees are scored without polish.
@@ -115,7 +115,7 @@ def _rounded(tree: Tree, free: tuple[int, ...]) -> Tree:
     return with_constants(tree, [_round(v) if k in free else v for k, v in enumerate(constants(tree))])
 
 
-def row_of(found: Candidate, targets: Targets) -> Row | None:
+def row_of(found: Candidate, targets: Targets) -> Scored | None:
     """Score a candidate exactly as it stands; None where it is not finite on the points."""
     tree = found.tree
     losses, sign = losses_of(tree, targets, targets.fit, found.user)
@@ -124,7 +124,7 @@ def row_of(found: Candidate, targets: Targets) -> Row | None:
         return None
     low, upper = bounds(held)
     loss = abs_misalignment(held)
-    return Row(
+    return Scored(
         found,
         tree,
         complexity(tree),
@@ -192,16 +192,16 @@ def _counts(n: int, draws: int, seed: int) -> Array:
     return _COUNTS[key]
 
 
-def frontier(rows: Sequence[Row]) -> list[Row]:
+def frontier(rows: Sequence[Scored]) -> list[Scored]:
     """Rows that no cheaper row beats on the fitted points, simplest first."""
-    kept: list[Row] = []
+    kept: list[Scored] = []
     for row in sorted(rows, key=lambda r: (r.cost, r.fitted)):
         if not kept or row.fitted < kept[-1].fitted * 0.999:
             kept.append(row)
     return sorted(kept, key=lambda r: (r.complexity, r.held_out))
 
 
-def noise_floor(row: Row, targets: Targets) -> float:
+def noise_floor(row: Scored, targets: Targets) -> float:
     """The part of a row's misalignment that neighboring points do not share: the nugget of its residuals."""
     rows = targets.held_out
     gradient = value_and_gradient(row.tree, targets.points[rows], row.candidate.user or None)[1]
@@ -225,7 +225,7 @@ def noise_floor(row: Row, targets: Targets) -> float:
     return row.held_out * float(np.clip(1 - 2 * max(shared - 2 / np.sqrt(len(residual)), 0.0), 0.0, 1.0))
 
 
-def choose(rows: Sequence[Row], targets: Targets) -> int:
+def choose(rows: Sequence[Scored], targets: Targets) -> int:
     """The position of the row that pays for its complexity."""
     best = min(rows, key=lambda row: row.held_out)
     noise = noise_floor(best, targets)
@@ -234,7 +234,7 @@ def choose(rows: Sequence[Row], targets: Targets) -> int:
     return int(np.argmin(price))
 
 
-def alternatives(rows: Sequence[Row], chosen: Row) -> list[Row]:
+def alternatives(rows: Sequence[Scored], chosen: Scored) -> list[Scored]:
     """Rows that the held-out points cannot tell from the chosen one: the paired difference is within its noise."""
     found = []
     for row in rows:
@@ -245,9 +245,3 @@ def alternatives(rows: Sequence[Row], chosen: Row) -> list[Row]:
         if difference.mean() <= max(2 * error, 0.02 * chosen.held_out, ROUNDING):
             found.append(row)
     return found
-
-
-def with_tree(row: Row, tree: Tree, targets: Targets) -> Row | None:
-    """The row of another writing of the same formula, for instance with snapped constants."""
-    found = candidate(tree, row.candidate.user)
-    return None if found is None else row_of(replace(found, free=tuple(() for _ in found.features)), targets)

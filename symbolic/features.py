@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbolic.expression import Apply, Constant, Tree, Variable, value_and_gradient, variables
-from symbolic.sizes import cost
 from symbolic.operators import BUILTIN, Operator
+from symbolic.sizes import cost
 
 Array = NDArray[np.float64]
 
@@ -91,7 +91,9 @@ class Grammar:
             found.append(Unary("inv", _inverse, lambda v: 1 / v, lambda v: -1 / v**2))
         if "^" in self.names:
             found.append(Unary("cube", _power(3.0), lambda v: v**3, lambda v: 3 * v**2))
-        found += [Unary(op.name, _call(op.name), op.function, op.partials[0]) for op in self.user if op.arity == 1]
+        found += [
+            Unary(op.name, _call(op.name), op.function, op.partials[0]) for op in self.user if op.arity == 1
+        ]
         return found
 
     def _other(self) -> set[str]:
@@ -164,7 +166,9 @@ def variables_bank(points: Array, inputs: Sequence[int]) -> Bank:
     return evaluate([Variable(int(i)) for i in inputs], points)
 
 
-def apply_unary(atoms: Bank, unaries: Sequence[Unary], skip: Callable[[Tree, Unary], bool] | None = None) -> Bank:
+def apply_unary(
+    atoms: Bank, unaries: Sequence[Unary], skip: Callable[[Tree, Unary], bool] | None = None
+) -> Bank:
     """Every function of every atom, by the chain rule on arrays."""
     trees: list[Tree] = []
     values, gradients, masks = [], [], []
@@ -239,7 +243,11 @@ def grow(atoms: Bank, grammar: Grammar, most: int = 600) -> Bank:
     quick = [u for u in unaries if u.name != "cube"]
     parts.append(apply_unary(total, quick))
     parts.append(apply_unary(product, [u for u in unaries if u.name not in ("log", "cube", "abs")]))
-    parts.append(apply_unary(quotient, [u for u in unaries if u.name in ("sin", "cos", "exp", "sqrt", "tanh", "square")]))
+    parts.append(
+        apply_unary(
+            quotient, [u for u in unaries if u.name in ("sin", "cos", "exp", "sqrt", "tanh", "square")]
+        )
+    )
     if "*" in grammar.names and len(single):
         mixed = [
             (s, a)
@@ -294,7 +302,10 @@ def kinds(bank: Bank, atoms: Sequence[Tree]) -> list[tuple[str, frozenset[int]]]
     inputs: what families for elimination are made of.
     """
     known = set(atoms)
-    return [(_kind(tree, known), frozenset(np.flatnonzero(mask).tolist())) for tree, mask in zip(bank.trees, bank.masks, strict=True)]
+    return [
+        (_kind(tree, known), frozenset(np.flatnonzero(mask).tolist()))
+        for tree, mask in zip(bank.trees, bank.masks, strict=True)
+    ]
 
 
 def _kind(tree: Tree, atoms: set[Tree]) -> str:

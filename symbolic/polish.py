@@ -61,9 +61,7 @@ def candidate(tree: Tree, user: tuple[Operator, ...] = ()) -> Candidate | None:
     if not terms:
         return None
     features = tuple(b for _, b in terms)
-    return Candidate(
-        features, tuple(c for c, _ in terms), tuple(free_constants(b) for b in features), user
-    )
+    return Candidate(features, tuple(c for c, _ in terms), tuple(free_constants(b) for b in features), user)
 
 
 def free_constants(tree: Tree) -> tuple[int, ...]:
@@ -189,7 +187,9 @@ def polish(found: Candidate, field_: Field, rounds: int = 25) -> tuple[Candidate
     return found, loss
 
 
-def _linearised(found: Candidate, field_: Field, values: Array, moving: NDArray[np.bool_]) -> tuple[Array, Array]:
+def _linearised(
+    found: Candidate, field_: Field, values: Array, moving: NDArray[np.bool_]
+) -> tuple[Array, Array]:
     """Residual t − û (n·d,) and its derivative (p, n·d) in the moving parameters."""
     length = np.sqrt((values**2).sum(-1, keepdims=True))
     length = np.maximum(length, 1e-3 * np.median(length) + 1e-300)

@@ -36,7 +36,7 @@ class Targets:
 
     ``points`` (N, d), ``directions`` (N, d) with rows of length one, ``norms`` (N,) of the raw gradients, ``values``
     (N,) of the unit or None, ``weights`` (N,) summing to N, ``fit`` and ``held_out`` disjoint row indices,
-    ``projector`` (d, d), (N, d, d) or None: the orthogonal projection to the data's tangent space.
+    ``rows`` (N,) are their rows in the data given; ``projector`` (d, d), (N, d, d) or None: the orthogonal projection to the data's tangent space.
     """
 
     points: Array
@@ -47,6 +47,7 @@ class Targets:
     fit: Indices
     held_out: Indices
     names: tuple[str, ...]
+    rows: Indices
     projector: Array | None = None
     manifold_dimension: int = 0
     effective_inputs: tuple[int, ...] = ()
@@ -136,6 +137,7 @@ def build(
         fit=fit,
         held_out=held,
         names=columns,
+        rows=rows[keep],
         projector=local,
         manifold_dimension=dimension,
         effective_inputs=effective(x[keep], directions),
@@ -152,7 +154,9 @@ def effective(points: Array, directions: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(share.mean(0) > EFFECTIVE_SHARE))
 
 
-def _arrays(points: ArrayLike, gradients: ArrayLike, values: ArrayLike | None) -> tuple[Array, Array, Array | None]:
+def _arrays(
+    points: ArrayLike, gradients: ArrayLike, values: ArrayLike | None
+) -> tuple[Array, Array, Array | None]:
     try:
         x, g = np.asarray(points, dtype=np.float64), np.asarray(gradients, dtype=np.float64)
         v = None if values is None else np.asarray(values, dtype=np.float64).reshape(-1)
@@ -230,7 +234,9 @@ def _near_boundary(
     p = _probability(v)
     if p is not None and (p.min() > 0.25 or p.max() < 0.75) and focus == "auto":
         return everything
-    score = v[keep] if p is None else np.log(np.clip(p[keep], 1e-12, 1)) - np.log(np.clip(1 - p[keep], 1e-12, 1))
+    score = (
+        v[keep] if p is None else np.log(np.clip(p[keep], 1e-12, 1)) - np.log(np.clip(1 - p[keep], 1e-12, 1))
+    )
     size = np.abs(score)
     both = min((score > 0).mean(), (score < 0).mean()) > 0.02 if len(score) else False
     if focus == "auto" and not (both and np.quantile(size, 0.9) > LOGIT_REACH):

@@ -7,13 +7,9 @@ candidates so far are valid.
 
 from __future__ import annotations
 
-
-
 from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
-
 from symbolic.operators import BUILTIN
 from symbolic.targets import Targets
-
 
 
 class Eigen:

@@ -1,0 +1,135 @@
+"""From a search's candidates to a `Formula`: the same scoring, choice, link, controls and verdict for every backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interpret.errors import NotConverged, TooFewPoints, UsageError
+from interpret.outcome import Verdict
+from symbolic import choice, controls, intervals, judge
+from symbolic import formula as formulas
+from symbolic.backends.base import Backend, SearchResult, Settings
+from symbolic.choice import Scored
+from symbolic.expression import Tree, evaluate
+from symbolic.formula import Formula
+from symbolic.link import Link, fit_link
+from symbolic.targets import Targets
+
+Array = NDArray[np.float64]
+Redrawn = Callable[[int, NDArray[np.int64]], Array]
+ENGINES = ("auto", "eigen", "pysr")
+
+
+def formula(
+    targets: Targets, settings: Settings, engine: str, started: float, redrawn: Redrawn | None = None
+) -> Formula:
+    """Search with the engine asked for, then score, choose and judge."""
+    if engine not in ENGINES:
+        raise UsageError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    deadline = None if settings.time_limit is None else started + settings.time_limit
+    first = "eigen" if engine == "auto" else engine
+    found = _searched(_backend(first), targets, settings, deadline, started, redrawn)
+    if engine != "auto" or found.verdict is not Verdict.NONE or found.interrupted:
+        return found
+    second = _backend("pysr")
+    if second.available() is not None:
+        return found
+    other = _searched(second, targets, settings, deadline, started, redrawn)
+    return other if other.verdict is not Verdict.NONE else found
+
+
+def _backend(name: str) -> Backend:
+    if name == "eigen":
+        from symbolic.backends.eigen import Eigen
+
+        return Eigen()
+    from symbolic.backends.pysr import PySR
+
+    return PySR()
+
+
+def _searched(
+    backend: Backend,
+    targets: Targets,
+    settings: Settings,
+    deadline: float | None,
+    started: float,
+    redrawn: Redrawn | None,
+) -> Formula:
+    missing = backend.available()
+    if missing is not None:
+        raise missing.error()
+    result = backend.search(targets, settings, deadline)
+    return assemble(result, backend.name, targets, settings, started, redrawn)
+
+
+def assemble(
+    result: SearchResult,
+    engine: str,
+    targets: Targets,
+    settings: Settings,
+    started: float,
+    redrawn: Redrawn | None = None,
+) -> Formula:
+    """Score candidates, choose a row, fit its link, run the controls, judge."""
+    user = settings.user_operators
+    rows = choice.score(result.candidates, targets, user, most=(settings.max_terms, settings.max_complexity))
+    if not rows:
+        raise NotConverged(
+            "no candidate formula is finite on the points; allow more operators or terms, or pass points inside "
+            "their domain"
+        )
+    at = choice.choose(rows, targets)
+    figures = intervals.coefficients(rows[at], targets, settings.seed)
+    rows[at] = intervals.snapped(rows[at], figures, targets)
+    chosen = rows[at]
+    link = link_of(chosen.tree, targets, user)
+    tests = controls.run(chosen, targets, _at(redrawn, targets), settings.seed)
+    said = judge.judge(chosen, tests, link, targets)
+    return Formula(
+        rows=tuple(_plain(row) for row in rows),
+        chosen=at,
+        names=targets.names,
+        verdict=said.verdict,
+        reasons=said.reasons,
+        advice=said.advice,
+        engine=engine,
+        link=link,
+        coefficients=figures,
+        controls=tests,
+        alternative_rows=tuple(_plain(row) for row in choice.alternatives(rows, chosen)),
+        summary=formulas.Summary.of(targets),
+        operators=user,
+        messages=result.messages,
+        interrupted=result.interrupted,
+        seconds=time.monotonic() - started,
+        seed=settings.seed,
+        targets=targets,
+    )
+
+
+def _at(redrawn: Redrawn | None, targets: Targets) -> Callable[[int, Array], Array] | None:
+    if redrawn is None:
+        return None
+    return lambda seed, points: redrawn(seed, targets.rows)
+
+
+def link_of(tree: Tree, targets: Targets, user: Sequence[Any] = ()) -> Link | None:
+    """φ fitted on the fitting rows and scored on held-out ones; None without values."""
+    if targets.values is None:
+        return None
+    t = evaluate(tree, targets.points, tuple(user) or None)
+    fit, held = targets.fit, targets.held_out
+    try:
+        return fit_link(t[fit], targets.values[fit], t[held], targets.values[held])
+    except TooFewPoints:
+        return None
+
+
+def _plain(row: Scored) -> formulas.Row:
+    return formulas.Row(row.tree, row.held_out, row.fitted, row.low, row.upper, row.mse)

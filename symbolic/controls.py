@@ -1,0 +1,103 @@
+"""What a score is worth: the same search's tools on fields where there is nothing to find.
+
+Three controls stand beside every formula: the best linear formula on the same gradients (is the structure needed?);
+the formula's own features, coefficients refitted, on the same network with re-drawn weights (would this form fit any
+network?); and the same on gradients dealt out to the wrong points (would it fit noise?).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interpret.outcome import CONTROL_MARGIN
+from symbolic import gram
+from symbolic.choice import Scored, abs_misalignment, losses_of
+from symbolic.expression import Variable, expand_terms, linear
+from symbolic.formula import Control
+from symbolic.polish import Candidate, Field, candidate, polish
+from symbolic.printing import text
+from symbolic.targets import Targets
+
+Array = NDArray[np.float64]
+#: Gradients of a re-initialised network at points (n, d), for a seed.
+Redrawn = Callable[[int, Array], Array]
+
+#: Re-initialised networks tried; the best fit among them counts.
+REDRAWS = 2
+
+
+def run(row: Scored, targets: Targets, redrawn: Redrawn | None = None, seed: int = 0) -> tuple[Control, ...]:
+    """The controls of a row; a linear row has no linear control, it is that control."""
+    found = []
+    line = best_linear(targets)
+    if line is not None and not is_linear(row):
+        loss = held_out(line, targets)
+        found.append(_control("best linear formula", loss, row, text(line.tree, targets.names)))
+    if redrawn is not None:
+        losses = [
+            refitted(row.candidate, targets, redrawn(s, targets.points)) for s in range(seed, seed + REDRAWS)
+        ]
+        finite = [loss for loss in losses if np.isfinite(loss)]
+        if finite:
+            found.append(_control("re-initialised network", min(finite), row))
+    order = np.random.default_rng([seed, 3]).permutation(len(targets.directions))
+    found.append(
+        _control("permuted gradients", refitted(row.candidate, targets, targets.directions[order]), row)
+    )
+    return tuple(found)
+
+
+def is_linear(row: Scored) -> bool:
+    """Whether the formula is a weighted sum of inputs."""
+    return all(isinstance(tree, Variable) for _, tree in expand_terms(row.tree))
+
+
+def best_linear(targets: Targets) -> Candidate | None:
+    """The linear formula of least misalignment."""
+    inputs = targets.effective_inputs
+    if not inputs:
+        return None
+    trees = [Variable(i) for i in inputs]
+    field_ = Field(targets, targets.fit)
+    turned = np.array([field_.feature(tree) for tree in trees])
+    solved = gram.solve(turned[None], rounds=3, several=True)
+    start = candidate(linear(solved.coefficients[0], trees))
+    return None if start is None else polish(start, field_, rounds=10)[0]
+
+
+def held_out(found: Candidate, targets: Targets) -> float:
+    """Held-out misalignment of a candidate."""
+    return abs_misalignment(losses_of(found.tree, targets, targets.held_out, found.user)[0])
+
+
+def refitted(found: Candidate, targets: Targets, gradients: Array) -> float:
+    """Held-out misalignment of the same features, coefficients refitted, on other gradients (n, d) at the points."""
+    projected = targets.project(gradients)
+    length = np.linalg.norm(projected, axis=1)
+    usable = np.isfinite(length) & (length > 0)
+    fit, held = targets.fit[usable[targets.fit]], targets.held_out[usable[targets.held_out]]
+    if len(fit) < 8 or len(held) < 8:
+        return float("nan")
+    other = replace(
+        targets.with_directions(projected / np.where(usable, length, 1.0)[:, None]), fit=fit, held_out=held
+    )
+    field_ = Field(other, other.fit, found.user)
+    turned = np.array([field_.feature(tree) for tree in found.features])
+    with np.errstate(all="ignore"):
+        solved = gram.solve(turned[None], rounds=4, several=True)
+        again = replace(found, coefficients=tuple(float(c) for c in solved.coefficients[0]))
+        return held_out(polish(again, field_, rounds=6)[0], other)
+
+
+def _control(name: str, loss: float, row: Scored, expression: str = "") -> Control:
+    margin = row.held_out / loss if loss > 0 else float("inf")
+    return Control(name, loss, expression, margin, bool(margin <= CONTROL_MARGIN))
+
+
+def beaten(controls: Sequence[Control]) -> bool:
+    """Whether every control is beaten by the stated margin."""
+    return all(control.beaten for control in controls)

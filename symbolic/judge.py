@@ -1,0 +1,87 @@
+"""The verdict on a formula, with its reasons and what to try next; the thresholds live in `interpret.outcome`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interpret.outcome import (
+    CLAIM_MISALIGNMENT,
+    CONTROL_MARGIN,
+    EXACT_LINK_R2,
+    EXACT_MISALIGNMENT,
+    Verdict,
+)
+from symbolic.choice import Scored
+from symbolic.formula import Control
+from symbolic.link import Link
+from symbolic.targets import Targets
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict, why, and what to try next."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    advice: tuple[str, ...] = ()
+
+
+def judge(row: Scored, controls: Sequence[Control], link: Link | None, targets: Targets) -> Judgement:
+    """EXACT, APPROXIMATE or NONE from the held-out misalignment, the controls and the link."""
+    unbeaten = [control for control in controls if not control.beaten]
+    if row.held_out >= CLAIM_MISALIGNMENT or unbeaten:
+        return _none(row, unbeaten)
+    missing, advice = _short_of_exact(row, link, targets)
+    if missing:
+        return Judgement(Verdict.APPROXIMATE, tuple(missing), tuple(advice))
+    assert link is not None
+    reason = (
+        f"held-out misalignment {row.held_out:.2g}, below {EXACT_MISALIGNMENT:g} with its 95 % bound {row.upper:.2g}; "
+        f"one strictly monotone link reaches R² {link.r2:.4f} on held-out points; every control is beaten"
+    )
+    return Judgement(Verdict.EXACT, (reason,))
+
+
+def _none(row: Scored, unbeaten: Sequence[Control]) -> Judgement:
+    reasons = []
+    if row.held_out >= CLAIM_MISALIGNMENT:
+        reasons.append(
+            f"the best formula worth its length is misaligned by {row.held_out:.2g} on held-out points; a claim needs "
+            f"less than {CLAIM_MISALIGNMENT:g}"
+        )
+    reasons += [
+        f"the control '{control.name}' reaches {control.misalignment:.2g}; a claim must stay below "
+        f"{CONTROL_MARGIN:g} of that and has {row.held_out:.2g}"
+        for control in unbeaten
+    ]
+    advice = (
+        "allow more operators, terms or complexity",
+        "explain the unit on a smaller region of the inputs, or a unit of an earlier layer",
+        "read the unit by its training examples instead",
+    )
+    return Judgement(Verdict.NONE, tuple(reasons), advice)
+
+
+def _short_of_exact(row: Scored, link: Link | None, targets: Targets) -> tuple[list[str], list[str]]:
+    """Reasons why a claim is not EXACT, and advice."""
+    reasons, advice = [], []
+    if row.upper >= EXACT_MISALIGNMENT:
+        reasons.append(
+            f"the upper 95 % bound of the held-out misalignment is {row.upper:.2g}; EXACT needs {EXACT_MISALIGNMENT:g}"
+        )
+        advice.append("more points, more operators or more terms may close the gap")
+    if len(targets.effective_inputs) < 2:
+        reasons.append("only one input matters, so the gradient's direction carries no information")
+    if link is None:
+        reasons.append("without the unit's values the monotone link cannot be checked")
+        advice.append("pass values=")
+    elif not link.monotone:
+        reasons.append("the link from the formula to the unit is not strictly monotone")
+        advice.append("the unit may fold two concepts into one: look at a smaller region")
+    elif not link.r2 >= EXACT_LINK_R2:
+        reasons.append(
+            f"one monotone link explains R² {link.r2:.4f} of the held-out values; EXACT needs {EXACT_LINK_R2:g}"
+        )
+        advice.append("the formula may miss a term that matters for the values more than for the direction")
+    return reasons, advice

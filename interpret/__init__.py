@@ -31,10 +31,10 @@ _HOME = {
     "Probe": "interpret.probe",
     "Layer": "interpret.inventory",
     "layers": "interpret.inventory",
-    "explain": "interpret.explain",
-    "Explanations": "interpret.explain",
+    "explain": "interpret.explaining",
+    "Explanations": "interpret.explaining",
     "NeuronExplanation": "interpret.explanation",
-    "compare": "interpret.compare",
+    "compare": "interpret.comparing",
     "open_run": "interpret.store",
     "Run": "interpret.store",
     "Verdict": "interpret.outcome",
@@ -42,14 +42,14 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from interpret.compare import compare as compare
-    from interpret.explain import Explanations as Explanations
-    from interpret.explain import explain as explain
+    from interpret.comparing import compare as compare
+    from interpret.explaining import Explanations as Explanations
+    from interpret.explaining import explain as explain
     from interpret.explanation import NeuronExplanation as NeuronExplanation
-    from interpret.outcome import Verdict as Verdict
     from interpret.inventory import Layer as Layer
-    from interpret.probe import Probe as Probe
     from interpret.inventory import layers as layers
+    from interpret.outcome import Verdict as Verdict
+    from interpret.probe import Probe as Probe
     from interpret.store import Run as Run
     from interpret.store import open_run as open_run
 

@@ -14,7 +14,7 @@ def cosines(a: Array, b: Array) -> Array:
     """Cosine of each row of ``a`` (N, d) with the same row of ``b``; NaN where either has no direction."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(norms > 0, np.sum(a * b, axis=1) / norms, np.nan)
+        return np.asarray(np.where(norms > 0, np.sum(a * b, axis=1) / norms, np.nan))
 
 
 def loud(gradients: Array) -> np.ndarray:
@@ -42,7 +42,9 @@ def crosscheck(
     return CrossCheck(
         formula_network=nan if formula is None else mean_alignment(formula[rows], network[rows]),
         gp_network=nan if gp_mean is None else mean_alignment(gp_mean[rows], network[rows]),
-        formula_gp=nan if formula is None or gp_mean is None else mean_alignment(formula[rows], gp_mean[rows]),
+        formula_gp=nan
+        if formula is None or gp_mean is None
+        else mean_alignment(formula[rows], gp_mean[rows]),
         residual_r2=residual_r2,
     )
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from interpret.explanation import Array
+from interpret.explanation import NeuronExplanation
 
 Progress = Callable[[str, float], None]
+
+#: Seconds for one unit's formula search: nine of them must fit a coffee break.
+FORMULA_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,9 @@ class Case:
 
     name: str
     model: nn.Module
-    X: Array
+    X: np.ndarray
     y: np.ndarray
-    X_test: Array
+    X_test: np.ndarray
     y_test: np.ndarray
     addresses: tuple[str, ...]
     names: tuple[str, ...] | None = None
@@ -40,7 +44,12 @@ def _silent(message: str, share: float) -> None:
 
 
 def train(
-    model: nn.Module, X: Array, y: np.ndarray, steps: int, seed: int, progress: Callable[[float], None] | None = None
+    model: nn.Module,
+    X: np.ndarray,
+    y: np.ndarray,
+    steps: int,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
 ) -> None:
     """Adam with a cosine decay on the cross-entropy of labels ``y`` (N,); the caller's random state is untouched."""
     inputs = torch.as_tensor(X, dtype=torch.float32)
@@ -66,7 +75,7 @@ def train(
     model.eval()
 
 
-def accuracy(model: nn.Module, X: Array, y: np.ndarray) -> float:
+def accuracy(model: nn.Module, X: np.ndarray, y: np.ndarray) -> float:
     """Share of rows (N, …) whose predicted class is ``y`` (N,)."""
     with torch.no_grad():
         out = model(torch.as_tensor(X, dtype=torch.float32))
@@ -119,7 +128,9 @@ def digits(seed: int = 0, progress: Progress = _silent) -> Case:
     X = (images / 16.0).reshape(-1, 1, 8, 8).astype(np.float32)
     X, X_test, y, y_test = train_test_split(X, labels, test_size=360, random_state=seed, stratify=labels)
     model = _seeded(digits_network, seed)
-    train(model, X, y, steps=500, seed=seed, progress=lambda share: progress("training the digits CNN", share))
+    train(
+        model, X, y, steps=500, seed=seed, progress=lambda share: progress("training the digits CNN", share)
+    )
     return Case(
         "digits", model, X, y, X_test, y_test, ("out[3]", "out[8]", "conv2[5]"),
         accuracy=accuracy(model, X_test, y_test),
@@ -140,7 +151,14 @@ def breast_cancer(seed: int = 0, progress: Progress = _silent) -> Case:
     scaler = StandardScaler().fit(X)
     X, X_test = scaler.transform(X).astype(np.float32), scaler.transform(X_test).astype(np.float32)
     model = _seeded(lambda: table_network(30, 16), seed)
-    train(model, X, y, steps=400, seed=seed, progress=lambda share: progress("training the breast-cancer MLP", share))
+    train(
+        model,
+        X,
+        y,
+        steps=400,
+        seed=seed,
+        progress=lambda share: progress("training the breast-cancer MLP", share),
+    )
     names = tuple(str(name) for name in table.feature_names)
     return Case(
         "breast-cancer", model, X, y, X_test, y_test, ("out[0]", "fc2[0]", "fc2[1]"), names,
@@ -165,3 +183,32 @@ def ellipse(seed: int = 0, progress: Progress = _silent) -> Case:
 
 
 CASES: tuple[Callable[[int, Progress], Case], ...] = (digits, ellipse, breast_cancer)
+
+
+def run(out: str | Path, seed: int = 0, progress: Progress = _silent) -> tuple[Path, Path]:
+    """Train the three networks, explain nine units, write the run folder and its report; returns both paths.
+
+    A run that is already there is completed, not repeated. ``progress`` is called with (what, share done).
+
+    Raises:
+        StoreError: the folder cannot be written, or holds something else.
+    """
+    from interpret.explaining import explain
+    from interpret.report import write
+
+    folder = Path(out)
+    neurons: list[NeuronExplanation] = []
+    for make in CASES:
+        case = make(seed, progress)
+
+        def told(address: str, done: int, total: int, name: str = case.name) -> None:
+            progress(f"explaining {name} {address}" if address else f"explained {name}", done / total)
+
+        neurons += explain(
+            case.model, case.addresses, case.X, case.y, names=case.names, out=folder, seed=seed,
+            test=(case.X_test, case.y_test), title=case.name, time_limit=FORMULA_SECONDS, progress=told,
+        )  # fmt: skip
+    progress("writing the report", 0.0)
+    report = write(neurons, folder / "report.html", title="What nine neurons compute, and what they go by")
+    progress("writing the report", 1.0)
+    return folder, report

@@ -87,13 +87,18 @@ class Control:
 
 @dataclass(frozen=True)
 class FailingRegion:
-    """Where the formula does not hold, in the inputs' own names: a rule, its share of the points, nearest examples."""
+    """Where the formula does not hold, in the inputs' own names: a rule, its share of the points, nearest examples.
+
+    ``conditions`` are the rule as data: (column, whether it must exceed the threshold, threshold). ``nearest`` are
+    training rows inside the region, those nearest to its middle first.
+    """
 
     rule: str
     share: float
     misalignment_inside: float
     misalignment_outside: float
     nearest: tuple[int, ...] = ()
+    conditions: tuple[tuple[int, bool, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,7 @@ class ExamplePart:
     suspects: tuple[Suspect, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    baseline: float = float("nan")
 
 
 @dataclass(frozen=True)

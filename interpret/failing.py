@@ -16,7 +16,9 @@ SMALLEST_MISFIT = 5e-3
 SMALLEST_SHARE = 0.05
 
 
-def failing_region(points: Array, cosines: Array, names: Sequence[str], depth: int = 2) -> FailingRegion | None:
+def failing_region(
+    points: Array, cosines: Array, names: Sequence[str], depth: int = 2
+) -> FailingRegion | None:
     """The leaf of a regression tree on the misfit 1 − |cos| in which the formula is worst.
 
     ``points`` (N, d) in the inputs' units, ``cosines`` (N,) between the formula's and the network's gradient,
@@ -31,7 +33,10 @@ def failing_region(points: Array, cosines: Array, names: Sequence[str], depth: i
         return None
     held_out = np.arange(n) % 3 == 0
     tree = DecisionTreeRegressor(
-        max_depth=depth, min_samples_leaf=max(10, int(SMALLEST_SHARE * n)), min_impurity_decrease=1e-9, random_state=0
+        max_depth=depth,
+        min_samples_leaf=max(10, int(SMALLEST_SHARE * n)),
+        min_impurity_decrease=1e-9,
+        random_state=0,
     ).fit(points[~held_out], misfit[~held_out])
     grown = tree.tree_
     worst = max(
@@ -39,14 +44,25 @@ def failing_region(points: Array, cosines: Array, names: Sequence[str], depth: i
         key=lambda leaf: float(grown.value[leaf, 0, 0]),
     )
     path = _trimmed(_path_to(grown, worst), points[~held_out], misfit[~held_out])
-    inside = _satisfies(points, path)
+    inside = satisfies(points, path)
     judged_in, judged_out = inside & held_out, ~inside & held_out
     if not path or judged_in.sum() < 5 or judged_out.sum() < 5:
         return None
     bad, good = float(misfit[judged_in].mean()), float(misfit[judged_out].mean())
     if bad < SMALLEST_MISFIT or bad < CONTRAST * good:
         return None
-    return FailingRegion(_rule(path, names), float(inside.mean()), bad, good)
+    return FailingRegion(_rule(path, names), float(inside.mean()), bad, good, conditions=tuple(path))
+
+
+def middle(region: FailingRegion, points: Array, count: int = 5) -> tuple[int, ...]:
+    """Positions of the ``count`` rows (N, d) inside the region that lie nearest to its middle, nearest first."""
+    rows = np.flatnonzero(satisfies(points, region.conditions))
+    if not len(rows):
+        return ()
+    within = points[rows]
+    scale = np.where(points.std(0) > 0, points.std(0), 1.0)
+    far = (((within - np.median(within, axis=0)) / scale) ** 2).sum(1)
+    return tuple(int(row) for row in rows[np.argsort(far, kind="stable")[:count]])
 
 
 Condition = tuple[int, bool, float]  # column, whether it must exceed the threshold, the threshold
@@ -55,7 +71,9 @@ Condition = tuple[int, bool, float]  # column, whether it must exceed the thresh
 def _path_to(grown: object, leaf: int) -> list[Condition]:
     """The conditions from the root down to ``leaf``."""
     left, right = grown.children_left, grown.children_right  # type: ignore[attr-defined]
-    parent = {int(child): node for node in range(len(left)) for child in (left[node], right[node]) if child != -1}
+    parent = {
+        int(child): node for node in range(len(left)) for child in (left[node], right[node]) if child != -1
+    }
     path: list[Condition] = []
     node = leaf
     while node in parent:
@@ -65,7 +83,8 @@ def _path_to(grown: object, leaf: int) -> list[Condition]:
     return path[::-1]
 
 
-def _satisfies(points: Array, path: Sequence[Condition]) -> np.ndarray:
+def satisfies(points: Array, path: Sequence[Condition]) -> np.ndarray:
+    """Which rows (N,) of the points (N, d) meet every condition."""
     inside = np.ones(len(points), dtype=bool)
     for column, above, threshold in path:
         inside &= (points[:, column] > threshold) == above
@@ -76,12 +95,14 @@ def _trimmed(path: list[Condition], points: Array, misfit: Array) -> list[Condit
     """Drops deeper conditions that hardly raise the misfit: the shorter rule is the better description."""
     while len(path) > 1:
         shorter = path[:-1]
-        inside = _satisfies(points, shorter)
-        if misfit[inside].mean() < 0.7 * misfit[_satisfies(points, path)].mean():
+        inside = satisfies(points, shorter)
+        if misfit[inside].mean() < 0.7 * misfit[satisfies(points, path)].mean():
             break
         path = shorter
     return path
 
 
 def _rule(path: Sequence[Condition], names: Sequence[str]) -> str:
-    return " and ".join(f"{names[column]} {'>' if above else '≤'} {threshold:.3g}" for column, above, threshold in path)
+    return " and ".join(
+        f"{names[column]} {'>' if above else '≤'} {threshold:.3g}" for column, above, threshold in path
+    )

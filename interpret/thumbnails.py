@@ -32,7 +32,7 @@ def png(pixels: np.ndarray, low: float | None = None, high: float | None = None)
     high = float(np.nanmax(image)) if high is None else high
     image = np.clip((np.nan_to_num(image) - low) / max(high - low, 1e-12), 0, 1)
     out = io.BytesIO()
-    imsave(out, image, format="png", cmap="gray", vmin=0, vmax=1, metadata={"Software": None})
+    imsave(out, image, format="png", cmap="gray", vmin=0, vmax=1, metadata={"Software": ""})
     return out.getvalue()
 
 
@@ -57,7 +57,7 @@ class Thumbnailer:
         names: Sequence[str] | None = None,
         render: Render | None = None,
         order: Sequence[int] | None = None,
-        labels: Sequence[Any] | None = None,
+        labels: Sequence[Any] | np.ndarray | None = None,
     ) -> None:
         self.X, self.render, self.labels = X, render, labels
         self.names = tuple(names) if names is not None else None
@@ -81,7 +81,11 @@ class Thumbnailer:
         names = self.names or tuple(f"x{i}" for i in range(flat.size))
         picked = list(range(flat.size) if self.order is None else self.order)[:ROW_VALUES]
         return Thumbnail(
-            index, "row", label, names=tuple(names[i] for i in picked), values=tuple(float(flat[i]) for i in picked)
+            index,
+            "row",
+            label,
+            names=tuple(names[i] for i in picked),
+            values=tuple(float(flat[i]) for i in picked),
         )
 
 
@@ -101,7 +105,9 @@ def _range(X: Any) -> tuple[float | None, float | None]:
     """One grey scale for the whole set: pictures side by side must be comparable."""
     if not hasattr(X, "shape") or hasattr(X, "iloc") or len(X.shape) < 3:
         return None, None
-    sample = np.asarray(X[: min(len(X), 2000)].detach().cpu() if hasattr(X, "detach") else X[:2000], dtype=float)
+    sample = np.asarray(
+        X[: min(len(X), 2000)].detach().cpu() if hasattr(X, "detach") else X[:2000], dtype=float
+    )
     return float(np.nanmin(sample)), float(np.nanmax(sample))
 
 

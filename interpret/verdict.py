@@ -46,7 +46,9 @@ def judge(formula: FormulaPart | None, examples: ExamplePart | None, check: Cros
             reasons.append(f"on fresh rows the misalignment is {fresh:.2g}, too large for any claim")
         elif verdict is Verdict.EXACT and fresh > 2 * EXACT_MISALIGNMENT:
             verdict = Verdict.APPROXIMATE
-            reasons.append(f"on fresh rows the misalignment is {fresh:.2g}, more than twice what EXACT allows")
+            reasons.append(
+                f"on fresh rows the misalignment is {fresh:.2g}, more than twice what EXACT allows"
+            )
     region = formula.failing
     if region is not None:
         reasons.append(

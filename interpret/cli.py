@@ -1,0 +1,302 @@
+"""The command line. Verbs only gather what is asked for; torch and the engines load when a verb needs them.
+
+Exit codes: 0 done, 2 wrong use or unusable input, 3 some neurons failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from interpret import config
+from interpret.errors import InterpretError
+
+#: The base of click's errors, from wherever typer has its click.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+DONE, WRONG, SOME_FAILED, INTERRUPTED, BUG = 0, 2, 3, 130, 70
+
+app = typer.Typer(
+    name="twinscope",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="What does this neuron compute, and what does it go by? "
+    "Formulas and training examples for any PyTorch unit.",
+)
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="FILE.py:NAME, a module or a function that makes one.")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights to load: .safetensors, or .pt with tensors only.")
+]
+Label = Annotated[
+    str | None,
+    typer.Option(help="The data's column of labels, which is no input; 'target' or 'label' unless given."),
+]
+Categorical = Annotated[
+    list[str] | None, typer.Option(help="A column whose values are labels, not quantities; repeatable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"twinscope {version('twinscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    configuration: Annotated[
+        Path | None, typer.Option("--config", help="Options from this file instead of ./twinscope.toml.")
+    ] = None,
+) -> None:
+    del version
+    commands = getattr(context.command, "commands", {})
+    options = {name: {p.name for p in command.params if p.name} for name, command in commands.items()}
+    context.default_map = config.checked(config.read(configuration), options)
+
+
+@app.command(epilog="Example:  twinscope layers net.py:model --data d.csv")
+def layers(
+    model: ModelArgument,
+    data: Annotated[
+        Path | None, typer.Option(help="Data, to see shapes: CSV, Parquet, .npy or .npz.")
+    ] = None,
+    weights: Weights = None,
+    label: Label = None,
+    categorical: Categorical = None,
+    json: Json = False,
+) -> int:
+    """List every address of a network: its layers, their shapes and parameters."""
+    from interpret import verbs
+
+    return verbs.layers(model, data, weights, label, categorical or (), json)
+
+
+@app.command(
+    epilog='Example:  twinscope explain net.py:model --data d.csv --neurons "fc1[0:3]" --out runs/x --jobs 2'
+)
+def explain(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Option(help="Training rows: CSV, Parquet, .npy or .npz.")],
+    neurons: Annotated[
+        list[str], typer.Option(help='Addresses such as "fc1[3]" or "fc1[0:3]"; may be given several times.')
+    ],
+    out: Annotated[Path, typer.Option(help="The folder of the run; an existing run is continued.")],
+    weights: Weights = None,
+    label: Label = None,
+    categorical: Categorical = None,
+    boolean: Annotated[
+        list[str] | None, typer.Option(help="A column of 0 and 1 that are truth values; repeatable.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="both, symbolic (formulas) or gp (examples).")] = "both",
+    search: Annotated[str, typer.Option(help="The symbolic backend: auto, eigen or pysr.")] = "auto",
+    kernel: Annotated[
+        str, typer.Option(help="The GP's kernel: activation, learned or tangent.")
+    ] = "activation",
+    wrt: Annotated[
+        str, typer.Option(help="Take gradients here, a module's path; the input unless given.")
+    ] = "",
+    title: Annotated[
+        str, typer.Option(help="The network's name in reports; its file's name unless given.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Fixes every random choice.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1)] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT, instead of --jobs.")
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Seconds for one neuron; one that takes longer counts as failed.", min=0.1),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed before.")
+    ] = False,
+    quiet: Quiet = False,
+    json: Annotated[bool, typer.Option("--json", help="Log each neuron as a line of JSON.")] = False,
+) -> int:
+    """Explain neurons by formula and by example, and keep the explanations in a run.
+
+    Interrupted or killed, the same command goes on where it stopped.
+    """
+    from interpret import verbs
+    from interpret.session import Order
+
+    order = Order(
+        model=model,
+        data=str(data),
+        neurons=tuple(neurons),
+        weights=None if weights is None else str(weights),
+        label=label,
+        categorical=tuple(categorical or ()),
+        boolean=tuple(boolean or ()),
+        engine=engine,
+        search=search,
+        kernel=kernel,
+        seed=seed,
+        limit=time_limit,
+        wrt=wrt,
+        title=title,
+    )
+    how = verbs.How(jobs, scheduler, retry_failed, quiet, json)
+    return verbs.explain(order, out, how)
+
+
+@app.command(
+    epilog='Examples:  twinscope query runs/x "fc1[1]"   '
+    "twinscope query runs/x --uses x3 --where 'r2 > 0.9 and terms <= 4' --sort r2"
+)
+def query(
+    run: RunArgument,
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[ADDRESS]", help='One neuron, or several: "fc1[*]", "fc1[0:8]".')
+    ] = None,
+    uses: Annotated[list[str] | None, typer.Option(help="The formula has this variable; repeatable.")] = None,
+    has: Annotated[list[str] | None, typer.Option(help="The formula has this operator; repeatable.")] = None,
+    verdict: Annotated[list[str] | None, typer.Option(help="EXACT, APPROXIMATE or NONE; repeatable.")] = None,
+    min_alignment: Annotated[float | None, typer.Option(help="The least 1 − misalignment.")] = None,
+    where: Annotated[str | None, typer.Option(help='A condition: "r2 > 0.9 and terms <= 4".')] = None,
+    like: Annotated[str | None, typer.Option(help='The same concept, up to a monotone map: "x0*x1".')] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The network, by its title, where a run holds several.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="A column; figures from high to low.")] = None,
+    ascending: Annotated[bool, typer.Option("--ascending", help="Sort from low to high.")] = False,
+    limit: Annotated[int | None, typer.Option(help="The most rows.", min=0)] = None,
+    revisions: Annotated[
+        bool, typer.Option("--revisions", help="Earlier fits of the same neuron too.")
+    ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Instead, the neurons that could not be explained.")
+    ] = False,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> int:
+    """Ask a run: which neurons, what they compute, how far to trust it."""
+    from interpret import asking
+
+    filters: dict[str, Any] = {
+        "uses": uses,
+        "has": has,
+        "verdict": verdict,
+        "min_alignment": min_alignment,
+        "where": where,
+        "like": like,
+        "model": model,
+        "sort": sort,
+        "descending": False if ascending else None,
+        "limit": limit,
+        "revisions": revisions,
+    }
+    return asking.query(run, pattern, filters, asking.form(json, csv, markdown), failed)
+
+
+@app.command(epilog="Example:  twinscope report runs/x --output report.html")
+def report(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Write a run as one HTML report that needs no network and no server."""
+    from interpret import verbs
+
+    return verbs.report(run, output, title, quiet)
+
+
+@app.command(epilog="Example:  twinscope demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder of the run and the report.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Fixes every random choice.")] = 0,
+    quiet: Quiet = False,
+) -> int:
+    """Train three small networks, explain nine of their neurons, and write the report."""
+    from interpret import verbs
+
+    return verbs.demo(out, seed, quiet)
+
+
+@app.command(epilog="Example:  twinscope doctor runs/x")
+def doctor(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run to check for damage as well.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Check this installation, and a run: what works, what is missing, what to do."""
+    from interpret import verbs
+
+    return verbs.doctor(run, json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every error on purpose is one message on stderr."""
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="twinscope")
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    except InterpretError as error:
+        return _say(str(error), WRONG)
+    except BrokenPipeError:
+        # The reader of our output has gone (`… | head`); Python would complain again on closing the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        return _say(f"{error.filename or 'the system'}: {error.strerror or error}", WRONG)
+    except _ClickError as error:
+        return _usage(error)
+    except Exception as error:
+        return _bug(error)
+    return code if isinstance(code, int) else DONE
+
+
+def _say(text: str, code: int) -> int:
+    from interpret.terminal import message
+
+    message(f"twinscope: {text}")
+    return code
+
+
+def _usage(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    text = error.format_message()
+    if not text and context is not None:
+        typer.echo(context.get_help())
+        return WRONG
+    command = context.command_path if context is not None else "twinscope"
+    return _say(f"{text}\nSee: {command} --help", WRONG)
+
+
+def _bug(error: Exception) -> int:
+    """Something that should not happen: say so in one message; the traceback only when asked for."""
+    if os.environ.get("TWINSCOPE_DEBUG"):
+        raise error
+    return _say(
+        f"an error inside twinscope, {type(error).__name__}: {error}\n"
+        f"Please report it with the traceback that TWINSCOPE_DEBUG=1 prints.",
+        BUG,
+    )
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The entry point ``twinscope``."""
+    sys.exit(main(arguments))

@@ -1,0 +1,66 @@
+"""The schema's history. A step, once released, is never edited: runs that have it exist. A change is a new
+step.
+"""
+
+from __future__ import annotations
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE plan (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, settings TEXT NOT NULL, created TEXT NOT NULL);
+CREATE TABLE task (
+    plan INTEGER NOT NULL REFERENCES plan(id), position INTEGER NOT NULL, address TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'claimed', 'done', 'failed')),
+    owner TEXT, beat REAL, attempts INTEGER NOT NULL DEFAULT 0, error TEXT, message TEXT,
+    PRIMARY KEY (plan, address)) WITHOUT ROWID;
+CREATE INDEX task_by_state ON task (plan, state, position);
+CREATE TABLE neuron (
+    id INTEGER PRIMARY KEY, sort TEXT NOT NULL, revision INTEGER NOT NULL, plan INTEGER REFERENCES plan(id),
+    digest TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    address TEXT NOT NULL, layer TEXT NOT NULL, verdict TEXT NOT NULL, formula TEXT NOT NULL, engine
+    TEXT NOT NULL, kernel TEXT NOT NULL, link TEXT NOT NULL, title TEXT NOT NULL, model TEXT NOT
+    NULL, claim TEXT NOT NULL, created TEXT NOT NULL,
+    complexity REAL, terms REAL, misalignment REAL, misalignment_low REAL, misalignment_high REAL,
+    alignment REAL, mse REAL, link_r2 REAL, link_monotone REAL, pearson REAL, r2 REAL, mae REAL,
+    coverage95 REAL, loglik REAL, cancellation REAL, agreement REAL, noise REAL, examples REAL,
+    formula_network REAL, gp_network REAL, formula_gp REAL, points_used REAL, points_dropped REAL,
+    failing_share REAL, seed REAL, seconds REAL,
+    UNIQUE (model, address, revision));
+CREATE INDEX neuron_by_address ON neuron (address);
+CREATE INDEX neuron_by_sort ON neuron (sort, id);
+CREATE TABLE latest (
+    model TEXT NOT NULL, address TEXT NOT NULL, neuron INTEGER NOT NULL REFERENCES neuron(id),
+    PRIMARY KEY (model, address)) WITHOUT ROWID;
+CREATE TABLE document (
+    neuron INTEGER PRIMARY KEY REFERENCES neuron(id), body BLOB NOT NULL, volatile TEXT NOT NULL);
+CREATE TABLE frontier (
+    neuron INTEGER NOT NULL REFERENCES neuron(id), place INTEGER NOT NULL, complexity INTEGER NOT NULL,
+    terms INTEGER NOT NULL, fitted REAL, held_out REAL, upper REAL, mse REAL, expression TEXT NOT NULL,
+    chosen INTEGER NOT NULL, PRIMARY KEY (neuron, place)) WITHOUT ROWID;
+CREATE TABLE neighbor (
+    neuron INTEGER NOT NULL REFERENCES neuron(id), query INTEGER NOT NULL, place INTEGER NOT NULL,
+    example INTEGER NOT NULL, similarity REAL, contribution REAL,
+    PRIMARY KEY (neuron, query, place)) WITHOUT ROWID;
+CREATE TABLE symbol (
+    kind TEXT NOT NULL CHECK (kind IN ('variable', 'operator')), name TEXT NOT NULL,
+    neuron INTEGER NOT NULL REFERENCES neuron(id), PRIMARY KEY (kind, name, neuron)) WITHOUT ROWID;
+CREATE TABLE blob (hash TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE pack (neuron INTEGER NOT NULL REFERENCES neuron(id), hash TEXT NOT NULL,
+    PRIMARY KEY (neuron, hash)) WITHOUT ROWID;
+"""
+_KEPT = ("neuron", "document", "frontier", "neighbor", "symbol", "blob", "pack")
+_TRIGGERS = "\n".join(
+    f"CREATE TRIGGER {table}_keeps_{verb} BEFORE {verb} ON {table} "
+    f"BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed'); END;"
+    for table in _KEPT
+    for verb in ("UPDATE", "DELETE")
+)
+_SIGNATURES = """
+CREATE TABLE signature (
+    neuron INTEGER PRIMARY KEY REFERENCES neuron(id), variables TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX signature_by_variables ON signature (variables);
+"""
+#: Version n is reached from n − 1 by MIGRATIONS[n − 1]; a new run goes through all of them.
+MIGRATIONS = (_TABLES + _TRIGGERS, _SIGNATURES)
+#: What ``PRAGMA user_version`` says after the last step.
+VERSION = len(MIGRATIONS)

@@ -1,0 +1,296 @@
+"""The run store: a folder that keeps explanations, survives kill −9, and answers queries.
+
+``create_run`` makes one, ``open_run`` opens one; :class:`Run` adds, loads and queries. One transaction per
+neuron; its arrays are on disk before the row that names them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from interpret.errors import StoreDamaged, UnknownNeuron
+from interpret.query import Table, select
+from interpret.rows import natural, text
+from interpret.schema import connect, named_errors, transaction
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from interpret.codec import Encoded
+    from interpret.explanation import NeuronExplanation
+
+
+_LATEST = "FROM latest l JOIN neuron n ON n.id = l.neuron"
+
+
+def create_run(path: str | Path, meta: Mapping[str, Any] | None = None) -> Run:
+    """Make a run at ``path``, or open the one that is there; nothing that it holds is changed.
+
+    Args:
+        path: the folder; made if absent.
+        meta: what to remember of the run (JSON values); keys that it has already keep their value.
+
+    Raises:
+        StoreError: the folder cannot be made or written. StoreLocked, StoreDamaged: as their names say.
+    """
+    folder = Path(path)
+    run = Run(folder, connect(folder, create=True))
+    run._remember({"created": datetime.now(UTC).isoformat(timespec="seconds"), **(meta or {})})
+    return run
+
+
+def open_run(path: str | Path) -> Run:
+    """Open the run at ``path``.
+
+    Raises:
+        StoreError: there is none, or a newer version wrote it. StoreLocked, StoreDamaged: as their names say.
+    """
+    folder = Path(path)
+    return Run(folder, connect(folder))
+
+
+class Run:
+    """An open run; a context manager. Use each object from one thread; other processes may use the run
+    meanwhile.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        from interpret.files import ArrayFiles
+
+        self.path = path
+        self.connection = connection
+        self.files = ArrayFiles(path / "arrays")
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        with self.reading():
+            return int(self.connection.execute("SELECT count(*) FROM latest").fetchone()[0])
+
+    def __contains__(self, address: object) -> bool:
+        with self.reading():
+            found = self.connection.execute(
+                "SELECT 1 FROM latest WHERE address = ?", (str(address),)
+            ).fetchone()
+        return found is not None
+
+    def close(self) -> None:
+        """Release the database; the object is of no use afterwards."""
+        with named_errors(self.path):
+            self.connection.close()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the run remembers of itself."""
+        with self.reading():
+            rows = self.connection.execute("SELECT key, value FROM meta").fetchall()
+        return {row["key"]: json.loads(row["value"]) for row in rows}
+
+    def _remember(self, meta: Mapping[str, Any]) -> None:
+        rows = [(key, json.dumps(value, default=str)) for key, value in meta.items()]
+        with self.writing():
+            self.connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Errors of the database or the disk come out as ours."""
+        with named_errors(self.path):
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One write transaction, with errors as in ``reading``."""
+        with named_errors(self.path), transaction(self.connection):
+            yield
+
+    def addresses(self) -> list[str]:
+        """Every neuron of the run, in counting order."""
+        with self.reading():
+            rows = self.connection.execute(f"SELECT n.address {_LATEST} ORDER BY n.sort, n.id").fetchall()
+        return [row[0] for row in rows]
+
+    def entries(self) -> list[tuple[str, str]]:
+        """(network's title, address) of every neuron, in counting order."""
+        with self.reading():
+            rows = self.connection.execute(
+                f"SELECT n.model, n.address {_LATEST} ORDER BY n.sort, n.id"
+            ).fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+    def check(self) -> list[str]:
+        """What is wrong with the run; empty when it is sound. Nothing is changed."""
+        from interpret.checking import problems
+
+        return problems(self)
+
+    def add(self, explanation: NeuronExplanation, *, plan: int | None = None) -> int:
+        """Store an explanation; the row's id.
+
+        The same result again (equal digest) is not stored twice; another result for the same address becomes
+        its next revision, and what was there stays.
+        """
+        from interpret.codec import encode
+
+        encoded = encode(explanation)
+        self.write_files(encoded)
+        with self.writing():
+            return self.insert(explanation, encoded, plan)
+
+    def write_files(self, encoded: Encoded) -> None:
+        """Put an explanation's arrays on the disk, synced, before any row names them."""
+        with named_errors(self.path):
+            for key, content in encoded.packs.items():
+                self.files.write(key, content)
+
+    def insert(self, explanation: NeuronExplanation, encoded: Encoded, plan: int | None) -> int:
+        """The rows of one explanation, inside the caller's transaction."""
+        from interpret.writing import insert
+
+        return insert(self.connection, explanation, encoded, plan)
+
+    def load(
+        self, address: str, *, model: str | None = None, revision: int | None = None
+    ) -> NeuronExplanation:
+        """The whole explanation of a neuron, arrays and pictures included; the latest revision unless told.
+
+        Raises:
+            UnknownNeuron: the run has no such neuron; the nearest addresses are named. Or it has that
+            address in
+                several networks, and ``model`` does not say which.
+            StoreDamaged: what is stored is not what was written.
+        """
+        row = self._document(address, model, revision)
+        return self._decoded(row)
+
+    def find(self, address: str, model: str, fingerprint: str) -> NeuronExplanation | None:
+        """The latest explanation of that network's neuron made from the same model, data and settings, or
+        None.
+        """
+        sql = (
+            "SELECT d.body, d.volatile, n.address FROM neuron n JOIN document d ON d.neuron = n.id "
+            "WHERE n.model = ? AND n.address = ? AND n.fingerprint = ? ORDER BY n.revision DESC LIMIT 1"
+        )
+        with self.reading():
+            row = self.connection.execute(sql, (text(model), text(address), fingerprint)).fetchone()
+        return None if row is None else self._decoded(row)
+
+    def explanations(self) -> Iterator[NeuronExplanation]:
+        """Every neuron's latest explanation, one at a time, in counting order."""
+        with self.reading():
+            ids = self.connection.execute(f"SELECT n.id {_LATEST} ORDER BY n.sort, n.id").fetchall()
+        sql = (
+            "SELECT d.body, d.volatile, n.address FROM document d JOIN neuron n ON n.id = d.neuron "
+            "WHERE n.id = ?"
+        )
+        for row in ids:
+            with self.reading():
+                document = self.connection.execute(sql, (row[0],)).fetchone()
+            yield self._decoded(document)
+
+    def _decoded(self, row: sqlite3.Row) -> NeuronExplanation:
+        import zlib
+
+        from interpret.codec import decode
+
+        try:
+            body = zlib.decompress(row["body"])
+            volatile = json.loads(row["volatile"])
+        except (zlib.error, ValueError) as error:
+            raise StoreDamaged(
+                f"{self.path}: the document of {row['address']!r} is damaged ({error})."
+            ) from error
+        return decode(body, volatile, self)
+
+    def _document(self, address: str, model: str | None, revision: int | None) -> sqlite3.Row:
+        source = "FROM neuron n" if revision is not None else _LATEST
+        sql = f"SELECT d.body, d.volatile, n.address, n.model {source} JOIN document d ON d.neuron = n.id "
+        where, values = "WHERE (n.address = ? OR n.sort = ?)", [text(address), natural(text(address))]
+        if model is not None:
+            where, values = where + " AND n.model = ?", [*values, text(model)]
+        if revision is not None:
+            where, values = where + " AND n.revision = ?", [*values, str(revision)]
+        with self.reading():
+            found = self.connection.execute(sql + where, values).fetchall()
+        if len(found) > 1:
+            raise UnknownNeuron(
+                f"{self.path}: {address!r} is a neuron of {len(found)} networks here; say which with "
+                f"model=, one of "
+                f"{', '.join(repr(row['model']) for row in found)}"
+            )
+        if not found:
+            raise self.unknown(address, revision)
+        return found[0]  # type: ignore[no-any-return]
+
+    def unknown(self, address: str, revision: int | None = None) -> UnknownNeuron:
+        """The error for an address that the run does not hold."""
+        known = list(dict.fromkeys(self.addresses()))
+        if revision is not None and address in known:
+            return UnknownNeuron(f"{self.path}: neuron {address!r} has no revision {revision}.")
+        near = get_close_matches(address, known, n=3, cutoff=0.4) or known[:3]
+        hint = f" The nearest are {', '.join(map(repr, near))}." if near else " The run holds none yet."
+        return UnknownNeuron(
+            f"{self.path}: the run holds no neuron {address!r} among its {len(known)}.{hint}"
+        )
+
+    def pack(self, key: str) -> dict[str, np.ndarray]:
+        """Arrays of a stored pack (codec.Reader)."""
+        with named_errors(self.path):
+            return self.files.read(key)
+
+    def blob(self, key: str) -> bytes:
+        """A stored picture (codec.Reader)."""
+        from interpret.codec import sha256
+
+        with self.reading():
+            row = self.connection.execute("SELECT content FROM blob WHERE hash = ?", (key,)).fetchone()
+        if row is None or sha256(row["content"]) != key:
+            raise StoreDamaged(f"{self.path}: a stored picture is missing or altered. Nothing was changed.")
+        return bytes(row["content"])
+
+    def table(self, pattern: str | None = None, **filters: Any) -> Table:
+        """``query`` as plain rows, without pandas; the arguments are those of
+        :func:`interpret.query.select`.
+        """
+        with self.reading():
+            return select(self.connection, pattern, **filters)
+
+    def query(
+        self,
+        pattern: str | None = None,
+        *,
+        uses: str | list[str] | None = None,
+        has: str | list[str] | None = None,
+        **filters: Any,
+    ) -> pd.DataFrame:
+        """Neurons that pass every filter, a row each; without filters, all of them.
+
+        Args:
+            pattern: an address; ``*`` and ``?`` stand for any text, ``fc1[2:5]`` for a range of units.
+            uses: variables that the formula must have.
+            has: operators or functions that the formula must have.
+            filters: verdict, min_alignment, where, like, sort, descending, limit, revisions: see
+                :func:`interpret.query.select`.
+
+        Raises:
+            QueryError: a filter does not parse or names no column.
+            UnknownNeuron: ``pattern`` is one address, and the run does not hold it.
+        """
+        import pandas as pd
+
+        table = self.table(pattern, uses=uses, has=has, **filters)
+        if pattern is not None and not table.rows and table.single and not table.filtered:
+            raise self.unknown(pattern)
+        return pd.DataFrame.from_records(table.rows, columns=list(table.columns))

@@ -1,0 +1,8 @@
+"""The report: frozen view data, templates, figures, and the pages written from them."""
+
+from __future__ import annotations
+
+from interpret.report.notebooks import notebook
+from interpret.report.write import write
+
+__all__ = ["notebook", "write"]

@@ -1,0 +1,81 @@
+"""Every value a page shows passes here: hidden characters become visible, long text short."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+#: Characters of a shown text at most; the JSON download carries the whole.
+LONGEST = 160
+# Format characters that scripts, emoji and formulas need; others of their kind reorder or hide text.
+_HARMLESS = frozenset("\u200c\u200d\ufe0f\u00ad\u2061\u2062\u2063\u2064")
+
+
+def visible(text: object, longest: int = LONGEST) -> str:
+    """``text`` on one line, control and bidirectional characters spelled out, cut beyond ``longest``.
+
+    Nothing is escaped here: the templates do that for every value, and figures never parse what they draw.
+    """
+    line = str(text)
+    if len(line) > longest:
+        keep = max(longest - 24, 8)
+        count = f"{len(line):,}".replace(",", "\u2009")
+        line = f"{line[: keep * 2 // 3]} … {line[-(keep // 3) :]} ({count} characters)"
+    return "".join(_spelled(character) for character in line)
+
+
+def _spelled(character: str) -> str:
+    if character in "\n\t\r\v\f\u2028\u2029":
+        return " "
+    if character.isprintable() or character in _HARMLESS or character == "\u2009":
+        return character
+    if unicodedata.category(character) == "Zs":
+        return " "
+    return f"⟨U+{ord(character):04X}⟩"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """``value`` with ``digits`` significant digits and a real minus sign; a dash where there is no number."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    size = abs(value)
+    if size != 0 and not 1e-4 <= size < 10 ** max(digits + 2, 5):
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}×10{_superscript(int(exponent))}".replace("-", "−")
+    if size != 0:
+        decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+        return f"{value:.{decimals}f}".replace("-", "−")
+    return "0"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """``number`` with its sign always written: contributions pull up or down."""
+    return f"+{number(value, digits)}" if value > 0 else number(value, digits)
+
+
+def close_to_one(value: float) -> str:
+    """A correlation or R² with enough nines to tell 0.9999 from 1: 0.99993, never a rounded 1.000."""
+    if math.isnan(value) or value < 0.99:
+        return number(value, 3)
+    if value >= 1:
+        return "1"
+    nines = min(math.floor(-math.log10(1 - value)) + 1, 9)
+    factor: int = 10**nines
+    return f"{math.floor(value * factor) / factor:.{nines}f}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share of one as a percentage."""
+    return "–" if math.isnan(share) else f"{number(100 * share, digits)} %"
+
+
+def count(amount: int, noun: str, plural: str = "") -> str:
+    """An amount with its noun, as in 1 neuron or 2 neurons."""
+    many = plural or f"{noun}s"
+    return f"{amount:,} {noun if amount == 1 else many}".replace(",", "\u2009")
+
+
+def _superscript(exponent: int) -> str:
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

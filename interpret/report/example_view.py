@@ -1,0 +1,242 @@
+"""From what the GP engine says to what a page shows."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup
+
+from interpret.explanation import ExamplePart, Neighbor, QueryCase, Thumbnail
+from interpret.report import pictures
+from interpret.report.clean import close_to_one, count, number, percent, signed, visible
+from interpret.report.figures import examples as figures
+from interpret.report.tables import closest_columns, shades
+from interpret.report.view import NOTHING, Case, Example, Examples, Figure, Stat
+
+#: Contributions that cancel by more than this are large numbers of both signs, and explain nothing.
+CANCELLATION_LIMIT = 100.0
+_WHY = {
+    "typical": "an example as ordinary as they come",
+    "most uncertain": "where the Gaussian process knows least",
+    "worst predicted": "where it misses the network most",
+    "misclassified": "where the network's answer is wrong",
+}
+
+
+class Gallery:
+    """Training examples by row number, as a page shows them."""
+
+    def __init__(self, thumbnails: Iterable[Thumbnail]):
+        self._by_index = {thumbnail.index: thumbnail for thumbnail in thumbnails}
+
+    def raw(self, index: int) -> Thumbnail:
+        """The thumbnail of training row ``index``; a bare number where none was kept."""
+        return self._by_index.get(index, Thumbnail(index, "missing"))
+
+    def every(self) -> tuple[Thumbnail, ...]:
+        """All thumbnails, by row."""
+        return tuple(self._by_index[at] for at in sorted(self._by_index))
+
+    def shown(self, index: int) -> Example:
+        """Training row ``index`` as a page shows it."""
+        return drawn(self.raw(index))
+
+    def neighbor(
+        self, neighbor: Neighbor, longest: float, columns: Sequence[int], scale: Sequence[tuple]
+    ) -> Example:
+        """A neighbor with similarity and signed contribution; ``longest`` is the case's largest in size."""
+        return drawn(
+            self.raw(neighbor.index),
+            similarity=number(neighbor.similarity, 2),
+            contribution=signed(neighbor.contribution),
+            bar=round(100 * neighbor.contribution / longest, 1) if longest else 0.0,
+            place=_place(neighbor.place),
+            columns=columns,
+            scale=scale,
+        )
+
+
+def drawn(
+    thumbnail: Thumbnail,
+    *,
+    similarity: str = "",
+    contribution: str = "",
+    bar: float = 0.0,
+    place: str = "",
+    columns: Sequence[int] = (),
+    scale: Sequence[tuple] = (),
+) -> Example:
+    """A thumbnail as a page shows it: a picture, a sparkline, cells of a table, or text."""
+    image = pictures.picture(thumbnail.png) if thumbnail.kind == "image" else None
+    label = visible(thumbnail.label, 40)
+    values = (
+        [thumbnail.values[at] for at in columns if at < len(thumbnail.values)]
+        if thumbnail.kind == "row"
+        else []
+    )
+    return Example(
+        number=f"{thumbnail.index}",
+        kind=thumbnail.kind if thumbnail.kind != "image" or image else "missing",
+        label=label,
+        source=Markup("data:image/png;base64," + base64.b64encode(image.png).decode()) if image else NOTHING,
+        pixelated=image is not None and max(image.width, image.height) <= 64,
+        width=image.width if image else 0,
+        height=image.height if image else 0,
+        spark=figures.sparkline(thumbnail.values, f"series {thumbnail.index} {label}")
+        if thumbnail.kind == "series"
+        else NOTHING,
+        text=visible(thumbnail.text, 400),
+        cells=tuple(number(value, 3) for value in values),
+        shades=shades(values, scale),
+        similarity=similarity,
+        contribution=contribution,
+        bar=bar,
+        place=place,
+    )
+
+
+def _place(place: tuple[int, ...] | None) -> str:
+    return "" if place is None else "at " + ", ".join(str(at) for at in place)
+
+
+def examples(part: ExamplePart) -> Examples:
+    """The page's example section."""
+    gallery = Gallery(part.thumbnails)
+    reached = part.prototypes
+    return Examples(
+        kernel=part.kernel,
+        stats=_stats(part),
+        figures=_figures(part),
+        cases=tuple(case(at, gallery, part.baseline) for at in part.cases),
+        prototypes=tuple(gallery.shown(at) for at in reached.index[:16]) if reached else (),
+        prototype_note=f"The first {len(reached.r2)} reach R² {close_to_one(reached.r2[-1])}."
+        if reached and reached.r2
+        else "",
+        suspects=tuple(
+            (gallery.shown(at.index), at.label, at.suggested, number(at.score)) for at in part.suspects[:12]
+        ),
+        notes=part.notes,
+    )
+
+
+def _stats(part: ExamplePart) -> tuple[Stat, ...]:
+    where = "on rows it has not seen" if part.held_out else "on the rows it was fitted to: no test of it"
+    return (
+        Stat(
+            "Pearson r",
+            close_to_one(part.pearson),
+            f"Correlation of the Gaussian process with the network, {where}.",
+        ),
+        Stat("R²", close_to_one(part.r2), f"Share of the output's variance that it reproduces, {where}."),
+        Stat("mean error", number(part.mae, 2), "Mean absolute difference, in the output's own units."),
+        Stat(
+            "coverage",
+            percent(part.coverage95),
+            "Share of outputs inside the 95 % interval; 95 % would be honest.",
+        ),
+        Stat(
+            "agreement",
+            percent(part.agreement),
+            "Share of the ten nearest neighbors that belong to the predicted class.",
+        ),
+        Stat(
+            "cancellation",
+            number(part.cancellation),
+            "Absolute contributions over their sum; near 1 they pull one way, at 100 they explain nothing.",
+        ),
+    )
+
+
+def _figures(part: ExamplePart) -> tuple[Figure, ...]:
+    drawn_figures = []
+    if len(part.network):
+        drawn_figures.append(
+            Figure(
+                "Gaussian process against network",
+                "Each dot is an example: on the dashed line both give the same number. Below, what is left "
+                "between them, with 95 % intervals.",
+                figures.fidelity(part),
+            )
+        )
+    if len(part.levels):
+        drawn_figures.append(
+            Figure(
+                "Calibration",
+                "Intervals that promise a share should hold that share: under the dashed line they are too "
+                "narrow, above it too wide.",
+                figures.calibration(part.levels, part.coverage),
+            )
+        )
+    if part.prototypes is not None and len(part.prototypes.r2) > 1:
+        drawn_figures.append(
+            Figure(
+                "Prototypes",
+                "How much of the output a handful of training examples carries: R² of the first k alone.",
+                figures.prototypes(part.prototypes),
+            )
+        )
+    return tuple(drawn_figures)
+
+
+def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
+    """One held-out example with its neighbors, in the rendering its data ask for."""
+    near, far = query.neighbors[:10], query.contributors[:5]
+    longest = max((abs(at.contribution) for at in (*near, *far)), default=0.0)
+    own = query.thumbnail or Thumbnail(query.index, "missing")
+    strip = [gallery.raw(at.index) for at in near]
+    columns = closest_columns(own, strip, gallery.every())
+    scale = [_range(own, gallery.every(), at) for at in columns]
+    cancels = not query.explains or query.cancellation > CANCELLATION_LIMIT
+    return Case(
+        kind=query.kind,
+        why=_WHY.get(query.kind, ""),
+        query=drawn(own, columns=columns, scale=scale),
+        figures=_case_stats(query),
+        neighbors=tuple(gallery.neighbor(at, longest, columns, scale) for at in near),
+        contributors=tuple(gallery.neighbor(at, longest, columns, scale) for at in far),
+        columns=tuple(visible(own.names[at], 40) for at in columns),
+        summary=_summary(query, near, baseline),
+        warning=(
+            f"Contributions cancel {number(query.cancellation)} to 1 here: large numbers of both signs "
+            "whose sum is small. They are not an explanation of this output."
+            if cancels
+            else ""
+        ),
+    )
+
+
+def _range(own: Thumbnail, others: Sequence[Thumbnail], column: int) -> tuple[float, float]:
+    values = [at.values[column] for at in (own, *others) if at.kind == "row" and column < len(at.values)]
+    finite = [value for value in values if math.isfinite(value)]
+    return (min(finite), max(finite)) if finite else (0.0, 0.0)
+
+
+def _case_stats(query: QueryCase) -> tuple[Stat, ...]:
+    half = (query.high - query.low) / 2
+    return (
+        Stat("network", number(query.network), "The network's own output for this example."),
+        Stat(
+            "Gaussian process",
+            f"{number(query.mean)} ± {number(half, 2)}",
+            "Its mean and half its 95 % interval.",
+        ),
+        Stat("cancellation", number(query.cancellation, 2), "1: all contributions pull one way."),
+        Stat(
+            "novelty",
+            number(query.novelty, 2),
+            "Uncertainty here over the usual one; large is unlike the training data.",
+        ),
+    )
+
+
+def _summary(query: QueryCase, near: Sequence[Neighbor], baseline: float) -> str:
+    shown = sum(at.contribution for at in near)
+    if not near or math.isnan(baseline):
+        return ""
+    total = query.mean - baseline
+    return (
+        f"Baseline {number(baseline)}, all training examples together {signed(total)}; "
+        f"of these the {count(len(near), 'neighbor')} shown give {signed(shown)}."
+    )

@@ -1,0 +1,207 @@
+"""One visual language for every figure: a few inks, a thin grid, no boxes, the page's own colours.
+
+Matplotlib draws with stand-in colours; on the way out each becomes a CSS variable, so one SVG serves light,
+dark and print. Ids are dropped and numbers rounded: figures are small, never clash, and have the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
+
+INK, MUTED, GRID, PAPER = "#101112", "#202122", "#303132", "#404142"
+FORMULA, EXAMPLE, WARN, SOFT = "#505152", "#606162", "#707172", "#808182"
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    PAPER: "--paper",
+    FORMULA: "--formula",
+    EXAMPLE: "--example",
+    WARN: "--warn",
+    SOFT: "--soft",
+}
+#: Inches of every figure, and its margins left, bottom, right, top: one size, so that captions line up.
+SIZE = (3.3, 2.6)
+BOX = (0.54, 0.42, 0.1, 0.1)
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "twinscope",
+    "path.simplify": False,
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.unicode_minus": True,
+    "axes.axisbelow": True,
+    "text.usetex": False,
+}
+_TEXT_STYLE = re.compile(
+    r"font-size: ([\d.]+)px; font-family: [^;\"]*(;|(?=\"))|font: ([\d.]+)px [^;\"]*(;|(?=\"))"
+)
+_NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_GROUP = re.compile(
+    r'<g id="data-([a-z]+)-(\d+)">\s*<path d="M ([\d.]+) ([\d.]+)[^"]*"[^>]*stroke: (#\w+)[^>]*>'
+)
+_CLIPS = re.compile(r"<defs>\s*<clipPath.*?</defs>", re.DOTALL)
+_IDS = re.compile(r' (?:id|clip-path)="[^"]*"')
+_LEVEL = re.compile(r' transform="rotate\(-?0 [^)]*\)"')
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """A figure of ``width`` by ``height`` inches under shared settings; the user's own are kept."""
+    with mpl.rc_context(_SETTINGS):
+        yield Figure((width, height))
+
+
+def axes(
+    figure: Figure, box: tuple[float, float, float, float], x: str = "", y: str = "", *, log_y: bool = False
+) -> Axes:
+    """Quiet axes labelled ``x`` and ``y``; ``box`` holds left, bottom, right, top margins in inches."""
+    width, height = figure.get_size_inches()
+    left, bottom, right, top = box
+    placed = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    )
+    placed.patch.set_visible(False)
+    if log_y:
+        placed.set_yscale("log")
+        placed.yaxis.set_major_formatter(_power_of_ten)
+        placed.yaxis.set_minor_locator(NullLocator())
+    for side in placed.spines.values():
+        side.set_visible(False)
+    placed.grid(color=GRID, linewidth=0.7)
+    placed.tick_params(which="both", length=0, left=False, bottom=False, labelcolor=MUTED, labelsize=8, pad=3)
+    placed.set_xlabel(x, color=MUTED, fontsize=8.5, labelpad=3)
+    placed.set_ylabel(y, color=MUTED, fontsize=8.5, labelpad=3)
+    return placed
+
+
+def _power_of_ten(value: float, _: float) -> str:
+    exponent = str(round(np.log10(value))) if value > 0 else "0"
+    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def dots(
+    where: Axes,
+    x: ArrayLike,
+    y: ArrayLike,
+    color: str,
+    size: float = 3.4,
+    alpha: float = 0.7,
+    zorder: float = 2,
+) -> None:
+    """Round dots as one path of zero-length strokes: a tenth of the bytes of as many markers."""
+    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(points))
+    patch = PathPatch(
+        Path(np.repeat(points, 2, axis=0), codes),
+        facecolor="none",
+        edgecolor=color,
+        linewidth=size,
+        capstyle="round",
+        alpha=alpha,
+        clip_on=False,
+        zorder=zorder,
+    )
+    where.add_patch(patch)
+    where.update_datalim(points)
+    where.autoscale_view()
+
+
+def thin_out(count: int, most: int) -> np.ndarray:
+    """Row numbers of at most ``most`` of ``count`` points, evenly spaced, so that a page stays small."""
+    return (
+        np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+        if count
+        else np.arange(0)
+    )
+
+
+def span(*parts: ArrayLike, margin: float = 0.05) -> tuple[float, float]:
+    """Limits around all finite values of ``parts`` with a margin; (0, 1) when there are none."""
+    values = np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    pad = (high - low) * margin or max(abs(high), 1.0) * margin
+    return low - pad, high + pad
+
+
+def to_svg(figure: Figure, label: str, titles: Sequence[str] = ()) -> Markup:
+    """The figure as inline SVG for the page.
+
+    Artists whose gid is ``data-NAME-NUMBER`` become ``<g data-NAME="NUMBER">`` for the script, with that
+    number's entry of ``titles`` as the tooltip that browsers show without any script.
+    """
+    buffer = io.BytesIO()
+    figure.patch.set_visible(False)
+    blank = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with mpl.rc_context(_SETTINGS):
+        figure.savefig(buffer, format="svg", metadata=blank)
+    text = buffer.getvalue().decode("utf-8")
+    body = text[text.index("</defs>") + len("</defs>") :] if "<style" in text else text[text.index("<g") :]
+    return _framed(body, text, label, titles)
+
+
+def _framed(body: str, text: str, label: str, titles: Sequence[str]) -> Markup:
+    box = re.search(r'viewBox="([\d. ]+)"', text)
+    body = _GROUP.sub(lambda found: _marked(found, titles), body)
+    body = _LEVEL.sub("", _IDS.sub("", _CLIPS.sub("", body)))
+    body = _TEXT_STYLE.sub(lambda found: f"font-size: {found[1] or found[3]}px;", body)
+    body = _NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), body)
+    for stand_in, variable in _VARIABLES.items():
+        body = body.replace(stand_in, f"var({variable})")
+    body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><").replace("<g></g>", "")
+    view = box[1] if box else "0 0 300 200"
+    opening = Markup('<svg class="figure" role="img" aria-label="{}" viewBox="{}">')
+    return opening.format(label, view) + Markup(body.strip())
+
+
+def _marked(found: re.Match[str], titles: Sequence[str]) -> str:
+    name, number, x, y, color = found[1], int(found[2]), found[3], found[4], found[5]
+    title = Markup("<title>{}</title>").format(titles[number]) if number < len(titles) else ""
+    # A wide clear circle around the visible one is easier to hit with a finger.
+    circles = (
+        f'<circle cx="{x}" cy="{y}" r="11" fill="transparent"/>'
+        f'<circle class="dot" cx="{x}" cy="{y}" r="3.6" fill="{color}"/>'
+    )
+    return f'<g data-{name}="{number}">{title}{circles}'
+
+
+def strokes(
+    where: Axes, start: np.ndarray, end: np.ndarray, color: str, width: float, alpha: float = 1.0
+) -> None:
+    """Straight strokes from ``start`` (N, 2) to ``end`` (N, 2), all in one path."""
+    if not len(start):
+        return
+    ends = np.stack([start, end], axis=1).reshape(-1, 2)
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(start))
+    patch = PathPatch(
+        Path(ends, codes),
+        facecolor="none",
+        edgecolor=color,
+        linewidth=width,
+        alpha=alpha,
+        capstyle="round",
+        clip_on=False,
+        zorder=2,
+    )
+    where.add_patch(patch)
+    where.update_datalim(ends)

@@ -1,0 +1,122 @@
+"""The first screen: counts, two neurons worth looking at, and a table of all. Fed one neuron at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from interpret.explanation import NeuronExplanation
+from interpret.outcome import Verdict
+from interpret.report import mathml
+from interpret.report.clean import close_to_one, count, number, visible
+from interpret.report.neuron_view import identity, page
+from interpret.report.view import Index, IndexRow
+
+#: Columns of numbers: heading and what it means.
+COLUMNS = (
+    ("alignment", "Mean cosine between the formula's gradient and the network's, held out"),
+    ("link R²", "How well φ(T) gives the neuron's values, held out"),
+    ("GP r", "Correlation of the Gaussian process with the network"),
+    ("cancellation", "Near 1 contributions pull one way; at 100 they explain nothing"),
+    ("inputs", "Number of inputs in the formula"),
+)
+_RANK = {Verdict.EXACT: 2, Verdict.APPROXIMATE: 1, Verdict.NONE: 0}
+# A formula longer than this in MathML is text in the table; its page typesets it.
+_LONGEST_MATH = 2_500
+
+
+class IndexBuilder:
+    """Collects index rows while neurons stream past; holds on to two neurons only."""
+
+    def __init__(self, title: str):
+        self._title = title
+        self._rows: list[IndexRow] = []
+        self._counts: Counter[str] = Counter()
+        self._models: dict[str, None] = {}
+        self._by_formula: tuple[tuple, NeuronExplanation] | None = None
+        self._by_example: tuple[tuple, NeuronExplanation] | None = None
+
+    def add(self, neuron: NeuronExplanation, link: str) -> None:
+        """Take ``neuron`` into the table and, if it is a better one, onto the first screen."""
+        self._rows.append(index_row(neuron, link))
+        self._counts[neuron.verdict.value] += 1
+        self._models[neuron.title or neuron.model] = None
+        shown = _formula_rank(neuron)
+        if shown and (self._by_formula is None or shown > self._by_formula[0]):
+            self._by_formula = (shown, neuron)
+        shown = _example_rank(neuron)
+        if shown and (self._by_example is None or shown > self._by_example[0]):
+            self._by_example = (shown, neuron)
+
+    def finish(self) -> Index:
+        """The finished first screen."""
+        models = list(self._models)
+        of = f" of {visible(models[0], 60)}" if len(models) == 1 else f" of {count(len(models), 'model')}"
+        return Index(
+            title=self._title,
+            summary=f"{count(len(self._rows), 'neuron')}{of if models and models[0] else ''}",
+            counts=tuple((verdict.value, self._counts[verdict.value]) for verdict in Verdict),
+            columns=COLUMNS,
+            rows=tuple(self._rows),
+            by_formula=page(self._by_formula[1]) if self._by_formula else None,
+            by_example=page(self._by_example[1]) if self._by_example else None,
+        )
+
+
+def _formula_rank(neuron: NeuronExplanation) -> tuple | None:
+    part = neuron.formula
+    if part is None or not part.frontier:
+        return None
+    return (
+        _RANK[part.verdict],
+        part.link is not None,
+        -part.misalignment if math.isfinite(part.misalignment) else -9.0,
+    )
+
+
+def _example_rank(neuron: NeuronExplanation) -> tuple | None:
+    part = neuron.examples
+    if part is None or not part.cases:
+        return None
+    thumbnail = part.cases[0].thumbnail
+    kind = thumbnail.kind if thumbnail else ""
+    sound = part.cancellation <= 100
+    return (
+        sound,
+        {"image": 3, "series": 2, "text": 2, "row": 1}.get(kind, 0),
+        part.r2 if math.isfinite(part.r2) else -9.0,
+    )
+
+
+def index_row(neuron: NeuronExplanation, link: str) -> IndexRow:
+    """One line of the table; raw numbers beside the written ones, for sorting."""
+    formula, examples = neuron.formula, neuron.examples
+    alignment = 1 - formula.misalignment if formula else math.nan
+    r2 = formula.link.r2 if formula and formula.link else math.nan
+    pearson = examples.pearson if examples else math.nan
+    cancellation = examples.cancellation if examples else math.nan
+    inputs = float(len(formula.variables)) if formula else math.nan
+    text = formula.expression if formula else ""
+    short = formula is not None and len(formula.mathml) <= _LONGEST_MATH
+    return IndexRow(
+        id=identity(neuron),
+        link=link,
+        address=neuron.address or "(output)",
+        title=neuron.title,
+        verdict=neuron.verdict.value,
+        math=mathml.formula(formula.mathml if formula and short else "", text)
+        if text
+        else mathml.formula("", "–"),
+        text=text,
+        cells=(
+            close_to_one(alignment),
+            close_to_one(r2),
+            close_to_one(pearson),
+            number(cancellation),
+            number(inputs, 2),
+        ),
+        sort=tuple(
+            value if math.isfinite(value) else None
+            for value in (alignment, r2, pearson, cancellation, inputs)
+        ),
+    )

@@ -1,0 +1,119 @@
+"""MathML from elsewhere, parsed and rebuilt from an allow list, so that nothing else reaches a page."""
+
+from __future__ import annotations
+
+import re
+from html.entities import html5
+from xml.etree import ElementTree
+
+from markupsafe import Markup, escape
+
+from interpret.report.clean import visible
+
+_ELEMENTS = frozenset(
+    {
+        "math",
+        "mrow",
+        "mi",
+        "mn",
+        "mo",
+        "mtext",
+        "mspace",
+        "msup",
+        "msub",
+        "msubsup",
+        "mfrac",
+        "msqrt",
+        "mroot",
+    }
+    | {"munder", "mover", "munderover", "mtable", "mtr", "mtd", "mstyle", "mpadded", "mphantom", "semantics"}
+)
+_ATTRIBUTES = frozenset(
+    {
+        "display",
+        "mathvariant",
+        "stretchy",
+        "fence",
+        "separator",
+        "form",
+        "lspace",
+        "rspace",
+        "width",
+        "height",
+    }
+    | {"depth", "displaystyle", "scriptlevel", "linethickness", "columnalign", "accent", "symmetric"}
+)
+_VALUE = re.compile(r"[\w.+%\- ]{1,30}")
+_ENTITY = re.compile(r"&(?!amp;|lt;|gt;|quot;|apos;|#)(\w+;)")
+_JOINING = frozenset({"+", "-", "−"})
+_WITH_TEXT = frozenset({"mi", "mn", "mo", "mtext"})
+#: Longer formulas are shown as text: a browser would spend seconds on them, and nobody reads them.
+LONGEST = 40_000
+
+
+def formula(mathml: str, fallback: str = "", *, display: bool = False) -> Markup:
+    """``mathml`` as markup that is safe to place in a page, or ``fallback`` as text where it is invalid.
+
+    Args:
+        mathml: a ``<math>`` element; named HTML entities and a namespace are allowed, anything outside core
+            presentation MathML is dropped with its content kept.
+        fallback: the expression as plain text, for a browser that is given no MathML.
+        display: ask for display style, with large fractions.
+    """
+    root = _parsed(mathml)
+    if root is None or _name(root) != "math":
+        return Markup('<code class="formula-text">{}</code>').format(visible(fallback, 2000))
+    style = Markup(' displaystyle="true"' if display else "")
+    chunks = [Markup("<math{}>{}</math>").format(style, chunk) for chunk in _chunks(root)]
+    return Markup('<span class="formula">{}</span>').format(Markup(" ").join(chunks))
+
+
+def _chunks(root: ElementTree.Element) -> list[Markup]:
+    """The terms of a sum, one ``<math>`` each: browsers break lines between elements, never inside one."""
+    terms = root
+    while len(terms) == 1 and _name(terms[0]) in ("mrow", "mstyle", "semantics"):
+        terms = terms[0]
+    chunks: list[list[Markup]] = [[]]
+    for child in terms:
+        joins = _name(child) == "mo" and (child.text or "").strip() in _JOINING and bool(chunks[-1])
+        if joins:
+            chunks.append([])
+            # At the start of an element an operator would be taken for a sign, and set without its spaces.
+            child.set("form", "infix")
+        chunks[-1].append(_rebuilt(child))
+    return [Markup("").join(chunk) for chunk in chunks]
+
+
+def _parsed(mathml: str) -> ElementTree.Element | None:
+    if not mathml or len(mathml) > LONGEST or "<!" in mathml or "<?" in mathml:
+        return None
+    plain = _ENTITY.sub(lambda found: html5.get(found[1], ""), mathml)
+    try:
+        return ElementTree.fromstring(plain)
+    except ElementTree.ParseError:
+        return None
+
+
+def _inside(element: ElementTree.Element) -> Markup:
+    own = visible(element.text, 200) if element.text and _name(element) in _WITH_TEXT else ""
+    if _name(element) in ("mo", "mn"):
+        own = own.replace("-", "−")
+    parts = [escape(own), *(_rebuilt(child) for child in element)]
+    return Markup("").join(parts)
+
+
+def _rebuilt(element: ElementTree.Element) -> Markup:
+    name = _name(element)
+    if name not in _ELEMENTS or name == "math":
+        return _inside(element)
+    attributes = Markup("").join(
+        Markup(' {}="{}"').format(key, value)
+        for key, value in sorted(element.attrib.items())
+        if key in _ATTRIBUTES and _VALUE.fullmatch(value)
+    )
+    return Markup("<{0}{1}>{2}</{0}>").format(name, attributes, _inside(element))
+
+
+def _name(element: ElementTree.Element) -> str:
+    # A comment or processing instruction carries a function as its tag.
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""

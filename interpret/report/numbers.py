@@ -1,0 +1,58 @@
+"""The numbers behind a page as JSON, for whoever wants to draw them again."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from interpret.explanation import NeuronExplanation
+
+#: Arrays of more numbers than this stay in the run's store: a page would carry megabytes nobody draws.
+MOST_NUMBERS = 6_000
+_DIGITS = 7
+_SKIPPED = {"png", "mathml"}
+
+
+def to_json(neuron: NeuronExplanation) -> str:
+    """One line of valid JSON: every figure of the page; NaN is null, arrays are rounded to seven digits."""
+    return json.dumps(_plain(neuron), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {at.name: _plain(getattr(value, at.name)) for at in fields(value) if at.name not in _SKIPPED}
+    if isinstance(value, np.ndarray):
+        return _array(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, str):
+        # A lone surrogate cannot be written as UTF-8, whatever the page does with it.
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value
+
+
+def _array(value: np.ndarray) -> Any:
+    if value.size > MOST_NUMBERS:
+        return {"shape": list(value.shape), "dtype": str(value.dtype), "kept": "in the run's store"}
+    if not np.issubdtype(value.dtype, np.floating):
+        return value.tolist()
+    return _rounded(value.astype(np.float64).tolist())
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None

@@ -1,0 +1,47 @@
+"""Rows of a table as examples: which columns to show beside a query, and how dark to shade a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from interpret.explanation import Thumbnail
+
+#: Columns a strip of table rows shows.
+MOST_COLUMNS = 6
+
+
+def closest_columns(query: Thumbnail, strip: Sequence[Thumbnail], every: Sequence[Thumbnail]) -> list[int]:
+    """Columns in which ``strip`` lies closest to ``query``, against the spread over ``every`` row shown.
+
+    These are what the neighbors share with the query; at most ``MOST_COLUMNS``, in the table's own order.
+    """
+    width = len(query.values)
+    near, spread = _matrix(strip, width), _matrix(every, width)
+    if query.kind != "row" or width <= MOST_COLUMNS or not len(near):
+        return list(range(min(width, MOST_COLUMNS))) if query.kind == "row" else []
+    distance = np.abs(near - np.asarray(query.values)).mean(axis=0)
+    relative = np.nan_to_num(distance / np.maximum(spread.std(axis=0), 1e-12), nan=np.inf)
+    # A column that never varies is close for everybody and says nothing.
+    relative[spread.std(axis=0) < 1e-12] = np.inf
+    return sorted(np.argsort(relative, kind="stable")[:MOST_COLUMNS].tolist())
+
+
+def _matrix(rows: Sequence[Thumbnail], width: int) -> np.ndarray:
+    kept = [row.values for row in rows if row.kind == "row" and len(row.values) == width]
+    return np.asarray(kept, dtype=np.float64).reshape(len(kept), width)
+
+
+def shades(values: Sequence[float], scale: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    """How far each value lies between the smallest and largest seen in its column, in percent."""
+    if len(values) != len(scale):
+        return (0.0,) * len(values)
+    return tuple(_shade(value, low, high) for value, (low, high) in zip(values, scale, strict=True))
+
+
+def _shade(value: float, low: float, high: float) -> float:
+    if not math.isfinite(value) or high <= low:
+        return 0.0
+    return round(100 * (value - low) / (high - low), 1)

@@ -1,0 +1,184 @@
+"""What a page shows, as frozen data: text still unescaped, numbers already written, figures drawn.
+
+The templates only place these; everything that decides what to show is in the modules that build them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+NOTHING = Markup("")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing and the one sentence that says how to read it."""
+
+    title: str
+    caption: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A number with its name, and what it means for a reader who sees it for the first time."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A line of a bar table: ``width`` and ``other`` are percentages of the longest bar."""
+
+    name: str
+    value: str
+    width: float
+    note: str = ""
+    other: float = 0.0
+    good: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the frontier; ``number`` ties the table to the dots of the figure."""
+
+    number: int
+    complexity: int
+    terms: int
+    fitted: str
+    held_out: str
+    upper: str
+    math: Markup
+    text: str
+    latex: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Formula:
+    """The symbolic engine's part of a page."""
+
+    claimed: bool
+    verdict: str
+    engine: str
+    math: Markup
+    text: str
+    latex: str
+    stats: tuple[Stat, ...]
+    rows: tuple[Row, ...]
+    figures: tuple[Figure, ...]
+    coefficients: tuple[tuple[str, str, str], ...]
+    link: str
+    alternatives: tuple[str, ...]
+    controls: tuple[Bar, ...]
+    reasons: tuple[str, ...]
+    advice: tuple[str, ...]
+    attributions: tuple[Bar, ...]
+    failing: str
+    nearest: tuple[Example, ...]
+    points: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example as a person sees it; ``bar`` is a signed percentage of the case's longest contribution."""
+
+    number: str
+    kind: str
+    label: str = ""
+    source: Markup = NOTHING
+    pixelated: bool = False
+    spark: Markup = NOTHING
+    text: str = ""
+    cells: tuple[str, ...] = ()
+    shades: tuple[float, ...] = ()
+    similarity: str = ""
+    contribution: str = ""
+    bar: float = 0.0
+    place: str = ""
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A held-out example with its neighbors; ``columns`` are the inputs shown of table rows."""
+
+    kind: str
+    why: str
+    query: Example
+    figures: tuple[Stat, ...]
+    neighbors: tuple[Example, ...]
+    contributors: tuple[Example, ...]
+    columns: tuple[str, ...]
+    summary: str
+    warning: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The GP engine's part of a page."""
+
+    kernel: str
+    stats: tuple[Stat, ...]
+    figures: tuple[Figure, ...]
+    cases: tuple[Case, ...]
+    prototypes: tuple[Example, ...]
+    prototype_note: str
+    suspects: tuple[tuple[Example, str, str, str], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One neuron's page."""
+
+    id: str
+    address: str
+    title: str
+    model: str
+    verdict: str
+    meaning: str
+    claim: str
+    reasons: tuple[str, ...]
+    advice: tuple[str, ...]
+    formula: Formula | None
+    examples: Examples | None
+    agreement: tuple[Bar, ...]
+    residual: str
+    absent: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str], ...]
+    download: Markup
+    file: str
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """A neuron in the index; ``sort`` holds the raw numbers, None where there is none."""
+
+    id: str
+    link: str
+    address: str
+    title: str
+    verdict: str
+    math: Markup
+    text: str
+    cells: tuple[str, ...]
+    sort: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Index:
+    """The first screen: a title, counts, two neurons worth looking at, and the table of all."""
+
+    title: str
+    summary: str
+    counts: tuple[tuple[str, int], ...]
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[IndexRow, ...]
+    by_formula: Neuron | None
+    by_example: Neuron | None

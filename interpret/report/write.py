@@ -1,0 +1,96 @@
+"""Writing a report: one self-contained file for a few neurons, an index with pages beside it for many."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from pathlib import Path
+
+from markupsafe import Markup
+
+from interpret.errors import ReportError
+from interpret.explanation import NeuronExplanation
+from interpret.report import numbers
+from interpret.report.index_view import IndexBuilder
+from interpret.report.neuron_view import identity, page
+from interpret.report.render import asset, html, inline_assets
+from interpret.report.source import Neurons, Source
+
+#: Up to this many neurons share one file; more get a page each.
+MOST_IN_ONE_FILE = 20
+TITLE = "What these neurons compute"
+
+
+def write(source: Source, output: str | os.PathLike[str], title: str = TITLE) -> Path:
+    """Write the report of ``source`` and return the path of its first page.
+
+    Args:
+        source: a run, or neuron explanations.
+        output: an ``.html`` file, or a folder that gets an ``index.html``. Above 20 neurons the pages go into
+            ``<name>_files/`` beside it.
+        title: the heading of the report.
+
+    Raises:
+        ReportError: there is nothing to report, or a file cannot be written.
+        UsageError: ``source`` is neither a run nor neuron explanations.
+    """
+    neurons = Neurons(source)
+    if not len(neurons):
+        raise ReportError("a report needs at least one neuron, and this run holds none. Explain one first.")
+    first = Path(output)
+    if first.suffix.lower() not in (".html", ".htm"):
+        first = first / "index.html"
+    if len(neurons) > MOST_IN_ONE_FILE:
+        _write_folder(neurons, first, title)
+    else:
+        _write_file(neurons, first, title)
+    return first
+
+
+def _write_file(neurons: Neurons, path: Path, title: str) -> None:
+    index = IndexBuilder(title)
+    pages = []
+    for neuron in neurons:
+        index.add(neuron, f"#{identity(neuron)}")
+        pages.append(page(neuron, _data_link(neuron)))
+    save(path, html("single.html", index=index.finish(), neurons=pages, **inline_assets()))
+
+
+def _data_link(neuron: NeuronExplanation) -> Markup:
+    """The numbers inside the link itself: the download works offline and without any script."""
+    data = base64.b64encode(numbers.to_json(neuron).encode()).decode()
+    return Markup("data:application/json;base64," + data)
+
+
+def _write_folder(neurons: Neurons, path: Path, title: str) -> None:
+    folder = path.with_name(f"{path.stem}_files")
+    for name in ("report.css", "report.js"):
+        save(folder / name, asset(name))
+    index = IndexBuilder(title)
+    for neuron in neurons:
+        name = identity(neuron)
+        index.add(neuron, f"{folder.name}/{name}.html")
+        save(folder / f"{name}.json", numbers.to_json(neuron) + "\n")
+        save(
+            folder / f"{name}.html",
+            html("page.html", neuron=page(neuron, Markup(f"{name}.json")), home=f"../{path.name}"),
+        )
+    save(path, html("index.html", index=index.finish(), folder=folder.name))
+
+
+def save(path: Path, text: str) -> None:
+    """Write ``text`` whole or not at all, so that a full disk never leaves half a page."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+                file.write(text)
+            Path(partial).chmod(0o644)
+            os.replace(partial, path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ReportError(f"the report cannot be written to {path}: {error.strerror or error}.") from error

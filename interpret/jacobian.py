@@ -1,66 +1,152 @@
-"""Gradients of many units in one pass: batched vector–Jacobian products, in pieces bounded by memory."""
+"""Gradients of many units in one pass, in pieces bounded by memory.
+
+Three ways lead to the same (rows, units, *wrt_shape); the cheaper one is taken, by counting multiplications:
+
+- reverse: batched vector–Jacobian products through the recorded graph, one per unit;
+- direct: the same, but where the units are those of a linear layer it starts behind that layer, at its weights;
+- forward: Jacobian–vector products, one per entry of ``wrt``, by running the model again on dual numbers.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from interpret.errors import ModelError, Unreachable
+from interpret.errors import Unreachable
+
+#: On a CPU pieces are kept small enough to stay in its caches.
+CACHE_BYTES = 4 * 2**20
+
+#: From (k, *leaf_shape) to (rows, k, *wrt_shape).
+Place = Callable[[torch.Tensor], torch.Tensor]
+#: Cotangents of units start to stop, shaped (k, *output_shape).
+Seeds = Callable[[int, int], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one backward or forward step through a graph: multiplications, and bytes of its largest tensor."""
+
+    multiplications: int
+    largest: int
+
+    def chunk(self, chunk_bytes: int, device: torch.device) -> int:
+        """How many units fit into one piece; a backward holds about three such tensors at once."""
+        fit = chunk_bytes // (3 * self.largest)
+        return max(1, min(fit, CACHE_BYTES // self.largest) if device.type == "cpu" else fit)
 
 
 def gradient(y: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
-    """∂ Σ_n y_n / ∂ leaf for y (N,): the gradient of every row at once, because rows are independent."""
+    """∂ Σ_n y_n / ∂ leaf for y (N,), shaped as the leaf: every row's gradient at once, because rows are independent."""
     return _grad(y.sum(), leaf)
 
 
-def jacobian(
-    y: torch.Tensor, leaf: torch.Tensor, place: Callable[[torch.Tensor], torch.Tensor], chunk_bytes: int
-) -> torch.Tensor:
-    """(N, U, *wrt_shape) for y (N, U). ``place`` brings a gradient shaped as ``leaf`` to (N, *wrt_shape).
+def unit_seeds(units: int, like: torch.Tensor) -> Seeds:
+    """Cotangents that pick single units out of a vector of them."""
 
-    The intermediate tensors of a piece take about ``chunk_bytes``; the result itself comes on top.
+    def seeds(start: int, stop: int) -> torch.Tensor:
+        chosen = torch.zeros((stop - start, units), dtype=like.dtype, device=like.device)
+        chosen[torch.arange(stop - start), torch.arange(start, stop)] = 1
+        return chosen
+
+    return seeds
+
+
+def reverse(
+    outputs: torch.Tensor, leaf: torch.Tensor, seeds: Seeds, place: Place, result: torch.Tensor, chunk: int
+) -> None:
+    """Fill ``result`` (rows, units, *wrt_shape) with the gradients of seeds·outputs, ``chunk`` units at a time."""
+    units, batched = result.shape[1], True
+    for start in range(0, units, chunk):
+        stop = min(start + chunk, units)
+        if batched:
+            try:
+                result[:, start:stop] = place(_grad(outputs, leaf, seeds(start, stop)))
+                continue
+            except Unreachable:
+                raise
+            except RuntimeError:
+                batched = False  # an operation without a batching rule, as in some custom autograd.Function
+        for u, seed in zip(range(start, stop), seeds(start, stop), strict=True):
+            result[:, u : u + 1] = place(_grad(outputs, leaf, seed, batched=False)[None])
+
+
+def forward(
+    function: Callable[[torch.Tensor], torch.Tensor], leaf: torch.Tensor, result: torch.Tensor, chunk: int
+) -> None:
+    """Fill ``result`` (rows, units, *wrt_shape) by pushing unit tangents through ``function``: leaf to (rows, units).
+
+    ``leaf`` has its rows first. One tangent serves all rows, because rows are independent.
     """
-    rows, units = y.shape
-    sums = y.sum(0)
-    size = max(1, min(units, chunk_bytes // max(1, bytes_per_unit(sums))))
-    result: torch.Tensor | None = None
-    batched = True
-    for start in range(0, units, size):
-        stop = min(start + size, units)
-        pieces, batched = _piece(sums, leaf, start, stop, batched)
-        for u, piece in zip(range(start, stop), pieces, strict=True):
-            placed = place(piece)
-            if result is None:
-                result = torch.empty(
-                    (rows, units, *placed.shape[1:]), dtype=placed.dtype, device=placed.device
-                )
-            result[:, u] = placed
-    if result is None:
-        raise Unreachable("the address holds no unit")
-    return result
+    entries = math.prod(leaf.shape[1:])
+    flat = result.view(len(leaf), -1, entries)
+
+    def push(tangent: torch.Tensor) -> torch.Tensor:
+        return torch.func.jvp(function, (leaf.detach(),), (tangent.expand_as(leaf),))[1]
+
+    for start in range(0, entries, chunk):
+        stop = min(start + chunk, entries)
+        basis = unit_seeds(entries, leaf)(start, stop).reshape(-1, 1, *leaf.shape[1:])
+        columns = torch.vmap(push, randomness="same")(basis)
+        flat[:, :, start:stop] = columns.permute(1, 2, 0)
 
 
-def _piece(
-    sums: torch.Tensor, leaf: torch.Tensor, start: int, stop: int, batched: bool
-) -> tuple[Iterator, bool]:
-    """Gradients of units start to stop, shaped as the leaf; one batched backward, or one each where vmap cannot."""
-    if batched and stop - start > 1:
-        seeds = torch.zeros((stop - start, len(sums)), dtype=sums.dtype, device=sums.device)
-        seeds[torch.arange(stop - start), torch.arange(start, stop)] = 1
-        try:
-            return iter(_grad(sums, leaf, seeds)), True
-        except (RuntimeError, NotImplementedError):
-            pass  # an operation without a batching rule, such as a custom autograd.Function: one backward per unit
-    return (_grad(sums[u], leaf) for u in range(start, stop)), False
+def agrees(y: torch.Tensor, leaf: torch.Tensor, place: Place, result: torch.Tensor, rows: int = 16) -> bool:
+    """Is a random combination of the units' gradients what plain autograd gives? Looks at the first rows."""
+    mix = torch.randn(y.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain = (
+        place(_grad(y @ mix.to(y), leaf, torch.ones_like(y[:, 0]), batched=False)[None])[:rows, 0]
+        .double()
+        .cpu()
+    )
+    mixed = torch.einsum("u,nu...->n...", mix, result[:rows].double().cpu())
+    scale = torch.einsum("u,nu...->n...", mix.abs(), result[:rows].double().cpu().abs()).max()
+    tolerance = 2e3 * torch.finfo(y.dtype).eps * float(scale)
+    return bool(((plain - mixed).abs() <= tolerance).all())
 
 
-def _grad(y: torch.Tensor, leaf: torch.Tensor, seeds: torch.Tensor | None = None) -> torch.Tensor:
+def cost(y: torch.Tensor, leaf: torch.Tensor) -> Cost:
+    """Walk the graph behind ``y`` and add up what one step through each of its nodes costs.
+
+    Raises:
+        Unreachable: ``y`` does not depend on the leaf.
+    """
+    if not y.requires_grad:
+        raise _unreachable("it does not depend on it, or the model detaches or rounds on the way")
+    largest, total, seen, todo = 1, 0, set(), [y.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for meta in getattr(node, "_input_metadata", ()):
+            size = math.prod(meta.shape)
+            largest = max(largest, size * meta.dtype.itemsize)
+            total += size * _fan_in(node)
+        todo.extend(following for following, _ in node.next_functions)
+    return Cost(total, largest)
+
+
+def _fan_in(node: Any) -> int:
+    """Multiplications per output entry of a node: the size of what each entry sums over."""
+    for name in ("_saved_weight", "_saved_mat2"):
+        weight = getattr(node, name, None)
+        if isinstance(weight, torch.Tensor) and weight.ndim >= 2:
+            return max(1, weight.shape[0] if name == "_saved_mat2" else math.prod(weight.shape[1:]))
+    return 1
+
+
+def _grad(
+    y: torch.Tensor, leaf: torch.Tensor, seeds: torch.Tensor | None = None, batched: bool = True
+) -> torch.Tensor:
     if not y.requires_grad:
         raise _unreachable("it does not depend on it, or the model detaches or rounds on the way")
     (found,) = torch.autograd.grad(
-        y, leaf, seeds, retain_graph=True, allow_unused=True, is_grads_batched=seeds is not None
+        y, leaf, seeds, retain_graph=True, allow_unused=True, is_grads_batched=seeds is not None and batched
     )
     if found is None:
         raise _unreachable("the forward pass does not lead from one to the other")
@@ -71,18 +157,11 @@ def _unreachable(why: str) -> Unreachable:
     return Unreachable(f"the place of wrt does not reach the unit: {why}")
 
 
-def bytes_per_unit(y: torch.Tensor) -> int:
-    """About what one backward from ``y`` allocates: three times the largest tensor between it and the leaves."""
-    largest, seen, todo = 1, set(), [y.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        for meta in getattr(node, "_input_metadata", ()):
-            largest = max(largest, math.prod(meta.shape) * meta.dtype.itemsize)
-        todo.extend(following for following, _ in node.next_functions)
-    return 3 * largest
-
-
-__all__ = ["ModelError", "bytes_per_unit", "gradient", "jacobian"]
+def rows_in_front(pieces: torch.Tensor, axis: int, rows: int) -> torch.Tensor:
+    """(k, *leaf_shape) with the rows on ``axis`` of the leaf, as (rows, k, *wrt_shape)."""
+    pieces = pieces.movedim(axis + 1, 0)
+    if len(pieces) == rows:
+        return pieces
+    return pieces.reshape(rows, -1, *pieces.shape[1:]).movedim(
+        1, 2
+    )  # several entries a row, such as N·T tokens

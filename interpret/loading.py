@@ -119,9 +119,13 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
 def _named(found: Any, where: str, attribute: str) -> Any:
     for name in attribute.split("."):
         if not hasattr(found, name):
-            makers = [k for k, v in vars(found).items() if (isinstance(v, nn.Module) or callable(v)) and k[0] != "_"]
+            makers = [
+                k for k, v in vars(found).items() if (isinstance(v, nn.Module) or callable(v)) and k[0] != "_"
+            ]
             there = ", ".join(makers[:12]) + (" …" if len(makers) > 12 else "")
-            raise LoadError(f"{where!r} has no attribute {name!r}; it has {there or 'nothing that makes a model'}")
+            raise LoadError(
+                f"{where!r} has no attribute {name!r}; it has {there or 'nothing that makes a model'}"
+            )
         found = getattr(found, name)
     return found
 

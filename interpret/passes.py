@@ -23,13 +23,20 @@ class _Enough(BaseException):
 
 @dataclass
 class Tap:
-    """One place of interest during a pass. ``leaf`` taps replace the value there by a tensor that collects gradients."""
+    """One place of interest during a pass.
+
+    ``leaf`` taps replace the value there by a tensor that collects gradients (or by ``given``, which carries a
+    tangent); ``entry`` taps also note the module's first argument, in ``entered``.
+    """
 
     address: Address
     place: Place
     leaf: bool = False
+    entry: bool = False
     dtype: torch.dtype | None = None
     value: torch.Tensor | None = None
+    entered: torch.Tensor | None = None
+    given: torch.Tensor | None = None
     calls: int = 0
 
     @property
@@ -57,7 +64,7 @@ class Pass:
             UnknownLayer: a key leads nowhere.
         """
         for tap in self.taps:
-            tap.value, tap.calls = None, 0
+            tap.value, tap.entered, tap.calls = None, None, 0
         hooked = [tap for tap in self.taps if tap.place.module is not None]
         returned = [
             tap for tap in self.taps if tap.place.module is None and not (tap.leaf and tap.value is not None)
@@ -65,7 +72,11 @@ class Pass:
         early = not whole and not returned
         with ExitStack() as undo:
             for tap in hooked:  # leaves first: a tap on the same module reads what the leaf puts there
-                undo.callback(tap.place.module.register_forward_hook(self._hook(tap, early, whole)).remove)
+                module = tap.place.module
+                assert module is not None
+                undo.callback(module.register_forward_hook(self._hook(tap, early)).remove)
+                if tap.entry:
+                    undo.callback(module.register_forward_pre_hook(_enter(tap)).remove)
             try:
                 output = call(self.model, batch, self.forward)
             except _Enough:
@@ -96,7 +107,7 @@ class Pass:
             handle.remove()
         return tap.calls
 
-    def _hook(self, tap: Tap, early: bool, whole: bool) -> Callable:
+    def _hook(self, tap: Tap, early: bool) -> Callable:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             tap.calls += 1
             if tap.calls - 1 != tap.wanted:
@@ -126,6 +137,14 @@ class Pass:
                 )
 
 
+def _enter(tap: Tap) -> Callable:
+    def hook(module: nn.Module, args: Any) -> None:
+        if tap.calls == tap.wanted and args and isinstance(args[0], torch.Tensor):
+            tap.entered = args[0].clone()  # what follows may work in place
+
+    return hook
+
+
 def call(model: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any] | None) -> Any:
     """The model's output: tuples are positional arguments, dicts keyword arguments, unless ``forward`` is given."""
     if forward is not None:
@@ -149,6 +168,8 @@ def never_ran(tap: Tap) -> NeverRan:
 
 
 def _leaf(value: torch.Tensor, tap: Tap) -> torch.Tensor:
+    if tap.given is not None:
+        return tap.given
     if not value.is_floating_point():
         raise BadInput(f"gradients need floating-point values; {tap.address.text!r} holds {value.dtype}")
     return value.detach().to(tap.dtype or value.dtype, copy=True).requires_grad_()

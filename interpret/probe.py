@@ -15,7 +15,8 @@ from interpret import places
 from interpret.errors import BadInput, UsageError
 from interpret.gather import REDUCTIONS
 from interpret.inventory import Layer, layers
-from interpret.plan import Plan
+from interpret.derivatives import Gradients
+from interpret.reading import Values
 from interpret.state import frozen
 
 __all__ = ["Layer", "Probe", "layers"]
@@ -99,11 +100,11 @@ class Probe:
     def capture(self, X: Any, paths: Sequence[str]) -> dict[str, torch.Tensor]:
         """The values at several addresses from one pass over the data: ``{path: (N, *shape)}``."""
         paths = [paths] if isinstance(paths, str) else list(paths)
-        plan = self._plan(X, "values", paths)
+        read = Values(self, paths)
         parts: dict[str, _Filled] = {path: _Filled(batching.rows_of(X)) for path in paths}
         with frozen(self.model):
             for rows, batch in self.batches(X):
-                for path, tensor in zip(paths, plan.values(batch), strict=True):
+                for path, tensor in zip(paths, read(batch), strict=True):
                     parts[path].add(rows, tensor)
         return {path: filled.tensor for path, filled in parts.items()}
 
@@ -114,10 +115,10 @@ class Probe:
         """
         if what not in ("gradients", "values"):
             raise UsageError(f"what is 'gradients' or 'values'; got {what!r:.40}")
-        plan = self._plan(X, what)
+        read = self._read(X, what)
         for rows, batch in self.batches(X):
             with frozen(self.model):
-                tensor = plan.gradients(batch) if what == "gradients" else plan.values(batch)[0]
+                tensor = read(batch)
             yield rows, tensor
 
     def batches(self, X: Any) -> Iterator[tuple[slice, Any]]:
@@ -128,16 +129,17 @@ class Probe:
             yield rows, batching.prepared(batch, device, dtype, rows.start)
 
     def _collect(self, X: Any, what: str) -> torch.Tensor:
-        plan, filled = self._plan(X, what), _Filled(batching.rows_of(X))
+        read, filled = self._read(X, what), _Filled(batching.rows_of(X))
         with frozen(self.model):
             for rows, batch in self.batches(X):
-                filled.add(rows, plan.gradients(batch) if what == "gradients" else plan.values(batch)[0])
+                filled.add(rows, read(batch))
         return filled.tensor
 
-    def _plan(self, X: Any, what: str, paths: Sequence[str] | None = None) -> Plan:
-        return Plan(
-            self, [self.address] if paths is None else paths, batching.fixed_columns(X), what == "gradients"
-        )
+    def _read(self, X: Any, what: str) -> Callable[[Any], torch.Tensor]:
+        if what == "gradients":
+            return Gradients(self, batching.fixed_columns(X))
+        values = Values(self, [self.address])
+        return lambda batch: values(batch)[0]
 
     def _like(self, model: nn.Module, address: str) -> Probe:
         other = copy.copy(self)

@@ -125,3 +125,19 @@ class ReportError(InterpretError, OSError):
 
 class NotTraceable(InterpretError, ValueError):
     """What ran between the input and the unit cannot be followed to an affine layer."""
+
+
+class BackendTimeout(BackendFailed):
+    """A backend's worker did not start, or found nothing, within its time."""
+
+
+class BackendCrashed(BackendFailed):
+    """A backend's worker process ended or was killed; the message shows its last words."""
+
+
+class BackendOutOfMemory(BackendFailed):
+    """A backend's worker process exceeded its memory limit."""
+
+
+class BackendGarbled(BackendFailed):
+    """A backend's worker process wrote what is not its protocol."""

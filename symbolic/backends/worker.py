@@ -1,0 +1,176 @@
+"""A worker process: started, spoken to in JSON lines, listened to with a deadline, and ended with all its
+children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from interpret.errors import BackendCrashed, BackendGarbled
+from symbolic.backends.messages import LONGEST_LINE, Message, read
+
+_MOST_GARBAGE = 200
+_TAIL = 4_000
+
+
+class Worker:
+    """One process and whatever it starts, in a process group of its own: Ctrl-C reaches only the parent.
+
+    ``stop`` (or leaving the ``with`` block, or the end of the parent) ends the whole group. What the process
+    writes to stderr is kept in a file; `last_words` gives its end.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._open = contextlib.ExitStack()
+        self._stderr: IO[bytes] = self._open.enter_context(tempfile.TemporaryFile(prefix="twinscope-worker-"))
+        self.process = subprocess.Popen(
+            [*command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=dict(os.environ if environment is None else environment),
+            start_new_session=True,
+        )
+        # Also when the parent ends without calling stop.
+        self._end = weakref.finalize(self, _kill_group, self.process)
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self.process.stdout, selectors.EVENT_READ)
+        self._buffer = b""
+        self._inbox: deque[Message] = deque()
+        self._closed = False
+        self.garbage = 0
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs and listens."""
+        return not self._closed and self.process.poll() is None
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one JSON line.
+
+        Raises:
+            BackendCrashed: the process is gone.
+        """
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, ValueError) as error:
+            raise self.crashed() from error
+
+    def receive(self, timeout: float) -> Message | None:
+        """The next message, or None after ``timeout`` seconds without one.
+
+        Raises:
+            BackendCrashed: the process ended.
+            BackendGarbled: it keeps writing lines that are no messages.
+        """
+        until = time.monotonic() + timeout
+        while not self._inbox:
+            remaining = until - time.monotonic()
+            if self._closed:
+                raise self.crashed()
+            if not self._selector.select(max(0.0, remaining)):
+                return None
+            self._read()
+        return self._inbox.popleft()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        try:
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            self._closed = True
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if len(self._buffer) > LONGEST_LINE:
+            raise BackendGarbled(
+                f"the worker wrote a line of more than {LONGEST_LINE:,} bytes.{self.last_words()}"
+            )
+        for line in lines:
+            message = read(line)
+            if message is not None:
+                self._inbox.append(message)
+            elif line.strip():
+                self._count_garbage(line)
+
+    def _count_garbage(self, line: bytes) -> None:
+        self.garbage += 1
+        if self.garbage > _MOST_GARBAGE:
+            excerpt = line[:80].decode("utf-8", "replace")
+            raise BackendGarbled(
+                f"the worker wrote {self.garbage} lines that are no messages, the last {excerpt!r}.{self.last_words()}"
+            )
+
+    def crashed(self) -> BackendCrashed:
+        """The error that says how the process ended, with its last words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        code = self.process.returncode
+        if code is None:
+            how = "closed its output but did not end"
+        elif code < 0:
+            how = f"was killed by {_signal_name(-code)}"
+            if -code == signal.SIGKILL:
+                how += " (often the system's way to say that memory ran out)"
+        else:
+            how = f"ended with exit status {code}"
+        return BackendCrashed(f"the worker {how} before it was done.{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of what the process wrote to stderr, for a message; empty where it wrote nothing."""
+        size = os.fstat(self._stderr.fileno()).st_size
+        tail = os.pread(self._stderr.fileno(), _TAIL, max(0, size - _TAIL))
+        lines = tail.decode("utf-8", "replace").strip().splitlines()[-20:]
+        return "\nIts last words were:\n  " + "\n  ".join(lines) if lines else ""
+
+    def stop(self, patience: float = 0.0) -> None:
+        """End the process and its children: after ``patience`` seconds to end by itself, by force."""
+        if patience > 0 and self.process.stdin is not None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self.process.stdin.close()
+                self.process.wait(patience)
+        self._end()
+        self._selector.close()
+        self._open.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._closed = True
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    # The group outlives its leader while a child runs, so it is signalled even when the leader has ended.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

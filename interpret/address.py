@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from interpret.errors import AddressError, IndexOutOfRange
 
@@ -53,10 +53,8 @@ class Address:
     def place(self) -> str:
         """The address without its index."""
         call = "" if self.call is None else f"@{self.call}"
-        parts = [self.path + call]
-        for key in self.keys:
-            parts.append(f".{key}" if _NAME.fullmatch(key) else f"[{_quoted(key)}]")
-        return "".join(parts)
+        keys = (f".{key}" if _NAME.fullmatch(key) else f"[{_quoted(key)}]" for key in self.keys)
+        return "".join((self.path + call, *keys))
 
     def with_index(self, index: tuple[Any, ...] | None) -> Address:
         """The same place with another index."""
@@ -71,8 +69,8 @@ _NAME = re.compile(r"[^\s.@\[\]\"',…]+")
 _INTEGER = re.compile(r"-?\d+")
 
 
-def parse(text: str) -> Address:
-    """The address that ``text`` spells.
+def parse(text: Any) -> Address:
+    """The address that ``text`` spells; an :class:`Address` is returned as it is.
 
     Raises:
         AddressError: it does not parse; the message points at the character.
@@ -193,7 +191,7 @@ class _Reader:
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]
 
-    def _fail(self, rule: str, at: int | None = None) -> Any:
+    def _fail(self, rule: str, at: int | None = None) -> NoReturn:
         at = self.at if at is None else at
         start = max(0, at - 60)
         shown = self.text[start : at + 20].replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Probe data in every accepted form, cut into batches of tensors. One form inside: a structure of CPU tensors per batch."""
+"""Probe data in every accepted form, cut into batches. Inside there is one form: a structure of tensors per batch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ FORMS = "an array, a tensor, a DataFrame, a tuple or dict of those, a Dataset, a
 
 def rows_of(X: Any) -> int | None:
     """The number of rows of ``X``, or None where only iterating tells."""
-    X = plain(X)
     if is_loader(X):
-        dataset, sampler = getattr(X, "dataset", None), getattr(X, "sampler", None)
-        known = hasattr(dataset, "__len__") and sampler is not None and not getattr(X, "drop_last", False)
-        return len(sampler) if known and hasattr(sampler, "__len__") else None
-    if is_dataset(X):
+        return None
+    if hasattr(X, "iloc") or is_dataset(X):
         return len(X)
-    return _common_rows(X)
+    return _common_rows(plain(X))
 
 
 def batches(X: Any, batch_size: int, model: nn.Module | None = None) -> Iterator[tuple[slice, Any]]:
@@ -35,9 +32,11 @@ def batches(X: Any, batch_size: int, model: nn.Module | None = None) -> Iterator
     kept as the model's forward requires, so that ``(x, label)`` works.
     """
     X = plain(X)
-    source = _loaded(X, model) if is_loader(X) else _collated(X, batch_size, model) if is_dataset(X) else None
+    if isinstance(X, torch.utils.data.IterableDataset):
+        X = torch.utils.data.DataLoader(X, batch_size)
+    source = _loaded if is_loader(X) else _collated if is_dataset(X) else _sliced
     start = 0
-    for batch in source if source is not None else _sliced(X, batch_size):
+    for batch in source(X, batch_size, model):
         count = _common_rows(batch)
         yield slice(start, start + count), batch
         start += count
@@ -52,7 +51,7 @@ def count(batch: Any) -> int:
 
 def is_loader(X: Any) -> bool:
     """Is it an iterable of batches rather than an array: a DataLoader, or any re-iterable without a shape?"""
-    if isinstance(X, torch.utils.data.DataLoader):
+    if isinstance(X, torch.utils.data.DataLoader | torch.utils.data.IterableDataset):
         return True
     plain = isinstance(X, torch.Tensor | np.ndarray | Mapping | tuple | list | str | bytes) or hasattr(
         X, "shape"
@@ -69,7 +68,7 @@ def is_dataset(X: Any) -> bool:
 
 
 def fixed_columns(X: Any) -> tuple[int, ...]:
-    """Columns declared categorical or boolean, which no derivative is taken in: of Data, or of a DataFrame by its types."""
+    """Columns that no derivative is taken in: those that Data declares, or a DataFrame by its types."""
     declared = getattr(X, "fixed", None)
     if isinstance(declared, tuple):
         return declared
@@ -138,7 +137,7 @@ def _tensor(part: Any) -> Any:
     return part
 
 
-def _sliced(X: Any, batch_size: int) -> Iterator[Any]:
+def _sliced(X: Any, batch_size: int, model: nn.Module | None) -> Iterator[Any]:
     total = _common_rows(X)
     for start in range(0, total, batch_size):
         rows = slice(start, min(start + batch_size, total))
@@ -164,7 +163,7 @@ def _collated(X: Any, batch_size: int, model: nn.Module | None) -> Iterator[Any]
         yield _inputs(collate([X[i] for i in range(start, min(start + batch_size, len(X)))]), model)
 
 
-def _loaded(X: Iterable, model: nn.Module | None) -> Iterator[Any]:
+def _loaded(X: Iterable, batch_size: int, model: nn.Module | None) -> Iterator[Any]:
     for batch in X:
         yield _inputs(
             _array(batch) if isinstance(batch, list) and batch and np.isscalar(batch[0]) else batch, model
@@ -239,6 +238,6 @@ def _check_finite(part: torch.Tensor, name: str, start: int, alone: bool) -> Non
     what = float(part[tuple(first)])
     where = f"row {start + first[0]}" + (f", position {first[1:]}" if first[1:] else "")
     raise BadInput(
-        f"the data{f' ({name})' if name else ''} holds {int(bad.sum())} values that are not finite; the first is {what} "
-        f"at {where}. Drop or fill those rows"
+        f"the data{f' ({name})' if name else ''} holds {int(bad.sum())} values that are not finite; the first is {what}"
+        f" at {where}. Drop or fill those rows"
     )

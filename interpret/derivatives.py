@@ -12,7 +12,7 @@ from torch import nn
 from interpret import batches as batching
 from interpret import jacobian, places, structure
 from interpret.address import Reduced, parse, settle
-from interpret.errors import BadInput, InterpretError, UnknownLayer
+from interpret.errors import BadInput, InterpretError, ModelError, UnknownLayer
 from interpret.gather import take
 from interpret.passes import Tap
 from interpret.reading import Reader
@@ -48,14 +48,27 @@ class Gradients:
         self.way = ""
 
     def __call__(self, batch: Any) -> torch.Tensor:
-        """(N, *units, *wrt_shape) of this batch."""
+        """(N, *units, *wrt_shape) of this batch.
+
+        Raises:
+            Unreachable: nothing at ``wrt`` influences the units. ModelError: a backward of the model fails.
+        """
         with torch.enable_grad():
-            traced = self._trace(batch)
-            if not traced.shape:
-                one = jacobian.gradient(traced.units[:, 0], traced.leaf)[None]
-                return self.reader.returned(self._place(traced, one)[:, 0])
-            result = self._fill(traced)
-            return result.reshape(traced.rows, *traced.shape, *result.shape[2:])
+            whole = self.reader.whole
+            try:
+                return self._computed(self._trace(batch))
+            except RuntimeError as error:
+                if not (whole and "inplace operation" in str(error)):
+                    raise ModelError(f"a backward pass failed: {str(error).splitlines()[0]}") from error
+            # What follows the unit overwrote what its backward needs; from now on the pass stops before that.
+            return self._computed(self._trace(batch))
+
+    def _computed(self, traced: Traced) -> torch.Tensor:
+        if not traced.shape:
+            one = jacobian.gradient(traced.units[:, 0], traced.leaf)[None]
+            return self.reader.returned(self._place(traced, one)[:, 0])
+        result = self._fill(traced)
+        return result.reshape(traced.rows, *traced.shape, *result.shape[2:])
 
     def _trace(self, batch: Any) -> Traced:
         """Run the batch with a leaf at ``wrt``."""

@@ -86,7 +86,8 @@ def forward(
     flat = result.view(len(leaf), -1, entries)
 
     def push(tangent: torch.Tensor) -> torch.Tensor:
-        return torch.func.jvp(function, (leaf.detach(),), (tangent.expand_as(leaf),))[1]
+        pushed: torch.Tensor = torch.func.jvp(function, (leaf.detach(),), (tangent.expand_as(leaf),))[1]
+        return pushed
 
     for start in range(0, entries, chunk):
         stop = min(start + chunk, entries)

@@ -21,7 +21,7 @@ from interpret.errors import LoadError, LoadRefused
 
 
 def load_model(source: str, weights: str | Path | None = None) -> nn.Module:
-    """The model that ``path/to/file.py:attr`` or ``package.module:attr`` names: a module, or a factory without arguments.
+    """The model that ``path/to/file.py:attr`` or ``package.module:attr`` names: a module, or a factory of one.
 
     The Python file is the user's own program and is imported as such; the weights file is only read.
 

@@ -32,7 +32,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Every module by dotted path, wrappers of compiled submodules left out; shared modules under each of their names."""
+    """Every module by dotted path, compiled wrappers left out; shared modules under each of their names."""
     found: dict[str, nn.Module] = {}
     for path, module in unwrap(model).named_modules(remove_duplicate=False):
         names = path.split(".")

@@ -12,10 +12,10 @@ from torch import nn
 from interpret import address as addressing
 from interpret import batches as batching
 from interpret import places
+from interpret.derivatives import Gradients
 from interpret.errors import BadInput, UsageError
 from interpret.gather import REDUCTIONS
 from interpret.inventory import Layer, layers
-from interpret.derivatives import Gradients
 from interpret.reading import Values
 from interpret.state import frozen
 
@@ -32,7 +32,8 @@ class Probe:
         model: any ``nn.Module``, on any device, of any precision, compiled or not. It is left as it was found.
         address: what is read: ``"fc2[3]"``, ``"conv[5]"``, ``"lstm.0[-1, 4]"``, ``"fc2[:]"``, ``""`` (the output).
         wrt: where gradients are taken: ``""`` is the model's input (its only float input), the key of one input of
-            several (``"1"`` of a tuple, ``"x"`` of a dict; ``"input.x"`` if a module has that name), or a module's path.
+            several (``"1"`` of a tuple, ``"x"`` of a dict; ``"input.x"`` if a module has that name), or a module's
+            path. An index takes part of it: ``"[0:5]"`` the first five columns.
         reduce: how axes that the index does not cover become one number: "mean", "sum", "max", "min" or "norm".
         forward: ``forward(model, batch)`` where calling the model takes more than ``model(batch)``.
         batch_size: rows per forward pass.
@@ -86,7 +87,7 @@ class Probe:
         return self._collect(X, "values")
 
     def gradients(self, X: Any) -> torch.Tensor:
-        """Gradients of each row's value in that row's ``wrt``: (N, *wrt_shape) of a unit, (N, *units, *wrt_shape) of more.
+        """Each row's gradient in that row's ``wrt``: (N, *wrt_shape) of a unit, (N, *units, *wrt_shape) of more.
 
         Rows are taken to be independent of each other, as they are in eval mode. Columns declared categorical or
         boolean (:class:`interpret.data.Data`, or by a DataFrame's types) have no derivative; 0 stands there.

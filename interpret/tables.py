@@ -60,7 +60,7 @@ def from_frame(
 
 
 def with_units(labels: list[str]) -> tuple[list[str], dict[str, str]]:
-    """``"length [m]"`` is the name "length" with unit "m"; where that makes two names equal, labels stay as they are."""
+    """``"length [m]"`` is the name "length" with unit "m"; where two names would be equal, labels stay."""
     split = [_UNIT.fullmatch(label) for label in labels]
     names = [found.group(1) if found else label for found, label in zip(split, labels, strict=True)]
     if len(set(names)) < len(names):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: The ground: all of ``interpret`` that an engine may import. The rest is the roof, which may import everything.
 GROUND = {
     "address", "batches", "control", "data", "errors", "formats", "gather", "inventory", "jacobian", "loading",
-    "outcome", "passes", "places", "plan", "probe", "state", "structure", "tables",
+    "derivatives", "outcome", "passes", "places", "probe", "reading", "state", "structure", "tables",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 
 #: Defines the state, its setter and the stopping rule; evaluated once in a worker, after ``using Zygote``.
 SETUP = """
+begin
 const TWINSCOPE_DIRECTIONS = Ref{Matrix{Float64}}(zeros(0, 0))
 const TWINSCOPE_WEIGHTS = Ref{Vector{Float64}}(zeros(0))
 const TWINSCOPE_PROJECTORS = Ref{Array{Float64,3}}(zeros(0, 0, 0))
@@ -26,6 +27,7 @@ function twinscope_target!(directions, weights, projectors, stop_file, enough)
     TWINSCOPE_STOP_FILE[] = String(stop_file)
     TWINSCOPE_ENOUGH[] = Float64(enough)
     return nothing
+end
 end
 """
 

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 from interpret.errors import BackendCrashed, BackendGarbled
 from symbolic.backends.messages import LONGEST_LINE, Message, read
@@ -32,8 +32,8 @@ class Worker:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self._open = contextlib.ExitStack()
-        self._stderr: IO[bytes] = self._open.enter_context(tempfile.TemporaryFile(prefix="twinscope-worker-"))
+        self._stderr, path = tempfile.mkstemp(prefix="twinscope-worker-")
+        os.unlink(path)
         self.process = subprocess.Popen(
             [*command],
             stdin=subprocess.PIPE,
@@ -52,6 +52,8 @@ class Worker:
         self._inbox: deque[Message] = deque()
         self._closed = False
         self.garbage = 0
+        self.ready = False
+        self.versions: tuple[tuple[str, str], ...] = ()
 
     def __enter__(self) -> Worker:
         return self
@@ -140,10 +142,14 @@ class Worker:
 
     def last_words(self) -> str:
         """The end of what the process wrote to stderr, for a message; empty where it wrote nothing."""
-        size = os.fstat(self._stderr.fileno()).st_size
-        tail = os.pread(self._stderr.fileno(), _TAIL, max(0, size - _TAIL))
+        size = os.fstat(self._stderr).st_size
+        tail = os.pread(self._stderr, _TAIL, max(0, size - _TAIL))
         lines = tail.decode("utf-8", "replace").strip().splitlines()[-20:]
         return "\nIts last words were:\n  " + "\n  ".join(lines) if lines else ""
+
+    def kill(self) -> None:
+        """End the process and its children now; a thread that waits in `receive` then gets `BackendCrashed`."""
+        self._end()
 
     def stop(self, patience: float = 0.0) -> None:
         """End the process and its children: after ``patience`` seconds to end by itself, by force."""
@@ -153,7 +159,8 @@ class Worker:
                 self.process.wait(patience)
         self._end()
         self._selector.close()
-        self._open.close()
+        with contextlib.suppress(OSError):
+            os.close(self._stderr)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):

@@ -1,0 +1,169 @@
+"""PySR as a search backend: in a worker process that never sees torch, while this one never sees Julia.
+
+``import symbolic.backends.pysr`` imports neither pysr nor juliacall, and neither does `PysrBackend.available`. One
+worker is started on the first search and serves the following ones, because its start takes tens of seconds; a worker
+that had to be killed is replaced. `search_many` runs as many workers as asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from interpret.errors import BackendFailed
+from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
+from symbolic.backends.job import Job, run_job
+from symbolic.backends.pysr_options import KNOWN_OPERATORS, Version, parse_version, plan
+from symbolic.backends.worker import Worker
+
+if TYPE_CHECKING:
+    from symbolic.targets import Targets
+
+_SCRIPT = Path(__file__).with_name("pysr_worker.py")
+
+#: One core for each worker, and nothing that asks the network when both Julia and its project are given.
+_ENVIRONMENT = {
+    "PYTHON_JULIACALL_THREADS": "1",
+    "PYTHON_JULIACALL_HANDLE_SIGNALS": "yes",
+    "JULIA_NUM_THREADS": "1",
+}
+
+
+class PysrBackend:
+    """Implements `symbolic.backends.base.Backend`; a context manager that ends its worker.
+
+    ``command`` replaces the worker's command line, for tests and for a PySR in another Python; it is then taken to be
+    available, and its version to be unknown.
+    """
+
+    name = "pysr"
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        self._command = None if command is None else tuple(command)
+        self._worker: Worker | None = None
+        self._memory_limit: int | None = None
+        self._killed = False
+
+    def __enter__(self) -> PysrBackend:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def capabilities(self) -> Capabilities:
+        """What this backend can do."""
+        return Capabilities(operators=KNOWN_OPERATORS, manifold=True, user_operators=True)
+
+    def available(self) -> Missing | None:
+        """None where the package is installed; Julia itself is only met when a worker starts."""
+        if self._command is not None or importlib.util.find_spec("pysr") is not None:
+            return None
+        return Missing(self.name, "the package 'pysr' is not installed", "pip install 'twinscope[pysr]'")
+
+    def search(self, targets: Targets, settings: Settings, deadline: float | None = None) -> SearchResult:
+        """One deterministic serial search for one neuron.
+
+        The result is interrupted, with what was found, where time runs out, the worker fails, or Ctrl-C comes.
+
+        Raises:
+            BackendMissing: PySR is not installed.
+            BackendFailed: the worker could not start, or failed before it found anything (`BackendTimeout`,
+                `BackendCrashed`, `BackendOutOfMemory`, `BackendGarbled`).
+            UsageError: an option or operator that this PySR does not have.
+        """
+        missing = self.available()
+        if missing is not None:
+            raise missing.error()
+        job = Job.of(targets, settings, plan(settings, self.version()), deadline)
+        worker = self._ready_worker(settings)
+        keep = False
+        try:
+            result, keep = run_job(worker, job)
+        finally:
+            if not keep:
+                self.close()
+        return result
+
+    def search_many(
+        self,
+        targets: Sequence[Targets],
+        settings: Settings,
+        workers: int = 1,
+        deadline: float | None = None,
+    ) -> list[SearchResult | BackendFailed]:
+        """One search for each neuron on ``workers`` processes; a neuron whose search failed gives the error.
+
+        The results do not depend on the number of workers: every search has a seed and an engine of its own.
+        """
+        idle: SimpleQueue[PysrBackend] = SimpleQueue()
+        pool = [PysrBackend(self._command) for _ in range(max(1, min(workers, len(targets))))]
+        for backend in pool:
+            idle.put(backend)
+
+        def one(target: Targets) -> SearchResult | BackendFailed:
+            backend = idle.get()
+            try:
+                return backend.search(target, settings, deadline)
+            except BackendFailed as error:
+                return error
+            finally:
+                idle.put(backend)
+
+        with ThreadPoolExecutor(len(pool)) as threads:
+            futures = [threads.submit(one, target) for target in targets]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                # The threads wait for their workers; without these they end.
+                for future in futures:
+                    future.cancel()
+                for backend in pool:
+                    backend.kill()
+                raise
+            finally:
+                for _ in range(len(pool)):
+                    idle.get().close()
+
+    def version(self) -> Version | None:
+        """The installed PySR's version, read from its metadata; None where a command stands in for it."""
+        if self._command is not None:
+            return None
+        try:
+            return parse_version(version("pysr"))
+        except PackageNotFoundError:
+            return None
+
+    def kill(self) -> None:
+        """End the worker from another thread; the search that waits for it fails, and no other starts."""
+        self._killed = True
+        if self._worker is not None:
+            self._worker.kill()
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
+
+    def _ready_worker(self, settings: Settings) -> Worker:
+        # The memory limit is the process's, so another limit needs another process.
+        if self._worker is not None and (
+            not self._worker.alive or self._memory_limit != settings.memory_limit
+        ):
+            self.close()
+        if self._killed:
+            raise BackendFailed("the search was cancelled")
+        if self._worker is None:
+            self._memory_limit = settings.memory_limit
+            # -P: the script's own folder, which holds this very pysr.py, must not shadow the package.
+            script = (sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(settings.memory_limit or 0))
+            environment = _ENVIRONMENT | dict(os.environ)
+            self._worker = Worker(self._command or script, environment)
+        return self._worker

@@ -12,8 +12,8 @@ from interpret.explanation import ExamplePart, Neighbor, QueryCase, Thumbnail
 from interpret.report import pictures
 from interpret.report.clean import close_to_one, count, number, percent, signed, visible
 from interpret.report.figures import examples as figures
-from interpret.report.tables import closest_columns, shades
-from interpret.report.view import NOTHING, Case, Example, Examples, Figure, Stat
+from interpret.report.tables import closest_columns, ranges, shades, widest_columns
+from interpret.report.view import NO_EXAMPLES, NOTHING, Case, Example, Examples, Figure, Listing, Stat
 
 #: Contributions that cancel by more than this are large numbers of both signs, and explain nothing.
 CANCELLATION_LIMIT = 100.0
@@ -39,9 +39,18 @@ class Gallery:
         """All thumbnails, by row."""
         return tuple(self._by_index[at] for at in sorted(self._by_index))
 
-    def shown(self, index: int) -> Example:
-        """Training row ``index`` as a page shows it."""
-        return drawn(self.raw(index))
+    def listed(self, indices: Sequence[int], values: Sequence[str] = ()) -> Listing:
+        """Training rows as a page lists them; ``values`` are shown as what each one adds."""
+        raw = [self.raw(at) for at in indices]
+        rows = [at for at in raw if at.kind == "row"]
+        columns = widest_columns(rows, self.every())
+        scale = ranges(self.every(), columns)
+        shown = [
+            drawn(at, contribution=value, columns=columns, scale=scale)
+            for at, value in zip(raw, values or [""] * len(raw), strict=True)
+        ]
+        names = tuple(visible(rows[0].names[at], 40) for at in columns) if rows else ()
+        return Listing(tuple(shown), names)
 
     def neighbor(
         self, neighbor: Neighbor, longest: float, columns: Sequence[int], scale: Sequence[tuple]
@@ -104,19 +113,18 @@ def _place(place: tuple[int, ...] | None) -> str:
 def examples(part: ExamplePart) -> Examples:
     """The page's example section."""
     gallery = Gallery(part.thumbnails)
-    reached = part.prototypes
+    reached, suspects = part.prototypes, part.suspects[:12]
     return Examples(
         kernel=part.kernel,
         stats=_stats(part),
         figures=_figures(part),
         cases=tuple(case(at, gallery, part.baseline) for at in part.cases),
-        prototypes=tuple(gallery.shown(at) for at in reached.index[:16]) if reached else (),
+        prototypes=gallery.listed(reached.index[:16]) if reached else NO_EXAMPLES,
         prototype_note=f"The first {len(reached.r2)} reach R² {close_to_one(reached.r2[-1])}."
         if reached and reached.r2
         else "",
-        suspects=tuple(
-            (gallery.shown(at.index), at.label, at.suggested, number(at.score)) for at in part.suspects[:12]
-        ),
+        suspects=gallery.listed([at.index for at in suspects], [number(at.score) for at in suspects]),
+        suggested=tuple(at.suggested for at in suspects),
         notes=part.notes,
     )
 
@@ -187,7 +195,7 @@ def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
     own = query.thumbnail or Thumbnail(query.index, "missing")
     strip = [gallery.raw(at.index) for at in near]
     columns = closest_columns(own, strip, gallery.every())
-    scale = [_range(own, gallery.every(), at) for at in columns]
+    scale = ranges((own, *gallery.every()), columns)
     cancels = not query.explains or query.cancellation > CANCELLATION_LIMIT
     return Case(
         kind=query.kind,
@@ -207,26 +215,20 @@ def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
     )
 
 
-def _range(own: Thumbnail, others: Sequence[Thumbnail], column: int) -> tuple[float, float]:
-    values = [at.values[column] for at in (own, *others) if at.kind == "row" and column < len(at.values)]
-    finite = [value for value in values if math.isfinite(value)]
-    return (min(finite), max(finite)) if finite else (0.0, 0.0)
-
-
 def _case_stats(query: QueryCase) -> tuple[Stat, ...]:
-    half = (query.high - query.low) / 2
+    interval = f"{number(query.low)} to {number(query.high)}"
     return (
         Stat("network", number(query.network), "The network's own output for this example."),
         Stat(
             "Gaussian process",
-            f"{number(query.mean)} ± {number(half, 2)}",
-            "Its mean and half its 95 % interval.",
+            f"{number(query.mean)} ({interval})",
+            "Its mean, with its 95 % interval.",
         ),
         Stat("cancellation", number(query.cancellation, 2), "1: all contributions pull one way."),
         Stat(
             "novelty",
-            number(query.novelty, 2),
-            "Uncertainty here over the usual one; large is unlike the training data.",
+            percent(query.novelty),
+            "Share of held-out examples no more novel than this one; near 100 % is unlike the training data.",
         ),
     )
 

@@ -13,7 +13,7 @@ from interpret.report import mathml
 from interpret.report.clean import close_to_one, count, number, percent, visible
 from interpret.report.example_view import Gallery
 from interpret.report.figures import symbolic
-from interpret.report.view import Bar, Figure, Formula, Row, Stat
+from interpret.report.view import NO_EXAMPLES, Bar, Figure, Formula, Row, Stat
 
 
 def formula(part: FormulaPart, examples: ExamplePart | None, units: Mapping[str, str]) -> Formula:
@@ -38,7 +38,7 @@ def formula(part: FormulaPart, examples: ExamplePart | None, units: Mapping[str,
         advice=part.advice,
         attributions=_attributions(part, units),
         failing=_failing(part),
-        nearest=tuple(gallery.shown(at) for at in part.failing.nearest[:8]) if part.failing else (),
+        nearest=gallery.listed(part.failing.nearest[:8]) if part.failing else NO_EXAMPLES,
         points=_points(part),
     )
 

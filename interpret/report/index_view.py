@@ -32,21 +32,28 @@ class IndexBuilder:
         self._title = title
         self._rows: list[IndexRow] = []
         self._counts: Counter[str] = Counter()
+        self._names: Counter[str] = Counter()
         self._models: dict[str, None] = {}
-        self._by_formula: tuple[tuple, NeuronExplanation] | None = None
-        self._by_example: tuple[tuple, NeuronExplanation] | None = None
+        self._by_formula: tuple[tuple, NeuronExplanation, str] | None = None
+        self._by_example: tuple[tuple, NeuronExplanation, str] | None = None
 
-    def add(self, neuron: NeuronExplanation, link: str) -> None:
+    def name(self, neuron: NeuronExplanation) -> str:
+        """An id for the next neuron: its hash, numbered where the same neuron comes twice."""
+        plain = identity(neuron)
+        self._names[plain] += 1
+        return plain if self._names[plain] == 1 else f"{plain}-{self._names[plain]}"
+
+    def add(self, neuron: NeuronExplanation, name: str, link: str) -> None:
         """Take ``neuron`` into the table and, if it is a better one, onto the first screen."""
-        self._rows.append(index_row(neuron, link))
+        self._rows.append(index_row(neuron, name, link))
         self._counts[neuron.verdict.value] += 1
-        self._models[neuron.title or neuron.model] = None
+        self._models[neuron.model] = None
         shown = _formula_rank(neuron)
         if shown and (self._by_formula is None or shown > self._by_formula[0]):
-            self._by_formula = (shown, neuron)
+            self._by_formula = (shown, neuron, name)
         shown = _example_rank(neuron)
         if shown and (self._by_example is None or shown > self._by_example[0]):
-            self._by_example = (shown, neuron)
+            self._by_example = (shown, neuron, name)
 
     def finish(self) -> Index:
         """The finished first screen."""
@@ -58,8 +65,8 @@ class IndexBuilder:
             counts=tuple((verdict.value, self._counts[verdict.value]) for verdict in Verdict),
             columns=COLUMNS,
             rows=tuple(self._rows),
-            by_formula=page(self._by_formula[1]) if self._by_formula else None,
-            by_example=page(self._by_example[1]) if self._by_example else None,
+            by_formula=page(*self._by_formula[1:]) if self._by_formula else None,
+            by_example=page(*self._by_example[1:]) if self._by_example else None,
         )
 
 
@@ -88,7 +95,7 @@ def _example_rank(neuron: NeuronExplanation) -> tuple | None:
     )
 
 
-def index_row(neuron: NeuronExplanation, link: str) -> IndexRow:
+def index_row(neuron: NeuronExplanation, name: str, link: str) -> IndexRow:
     """One line of the table; raw numbers beside the written ones, for sorting."""
     formula, examples = neuron.formula, neuron.examples
     alignment = 1 - formula.misalignment if formula else math.nan
@@ -99,10 +106,10 @@ def index_row(neuron: NeuronExplanation, link: str) -> IndexRow:
     text = formula.expression if formula else ""
     short = formula is not None and len(formula.mathml) <= _LONGEST_MATH
     return IndexRow(
-        id=identity(neuron),
+        id=name,
         link=link,
         address=neuron.address or "(output)",
-        title=neuron.title,
+        network=neuron.model,
         verdict=neuron.verdict.value,
         math=mathml.formula(formula.mathml if formula and short else "", text)
         if text

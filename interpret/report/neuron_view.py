@@ -26,19 +26,18 @@ NO_DOWNLOAD = Markup("")
 
 def identity(neuron: NeuronExplanation) -> str:
     """A short name for links and files, from a hash: an address is foreign text and never a path."""
-    text = "\0".join((neuron.model, neuron.title, neuron.address))
+    text = "\0".join((neuron.model, neuron.address))
     return "n" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def page(neuron: NeuronExplanation, download: Markup = NO_DOWNLOAD) -> Neuron:
-    """Everything the page of ``neuron`` shows; ``download`` is the link of its numbers as JSON."""
+def page(neuron: NeuronExplanation, name: str = "", download: Markup = NO_DOWNLOAD) -> Neuron:
+    """Everything the page of ``neuron`` shows; ``name`` is its id, ``download`` the link of its numbers as JSON."""
     units = dict(neuron.units)
-    name = identity(neuron)
+    name = name or identity(neuron)
     return Neuron(
         id=name,
         address=neuron.address or "(the model's output)",
-        title=neuron.title,
-        model=neuron.model,
+        network=neuron.model,
         verdict=neuron.verdict.value,
         meaning=neuron.verdict.meaning,
         claim=neuron.claim,

@@ -23,7 +23,7 @@ def notebook(neurons: NeuronExplanation | Iterable[NeuronExplanation]) -> str:
     return html(
         "notebook.html",
         cards=[page(neuron) for neuron in islice(held, MOST_CARDS)],
-        rows=[index_row(neuron, "") for neuron in held[:MOST_ROWS]] if len(held) > 1 else [],
+        rows=[index_row(neuron, "", "") for neuron in held[:MOST_ROWS]] if len(held) > 1 else [],
         left_out=max(len(held) - MOST_ROWS, 0),
         style=Markup(asset("notebook.css")),
     )

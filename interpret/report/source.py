@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from interpret.errors import UsageError
@@ -11,44 +11,39 @@ from interpret.explanation import NeuronExplanation
 
 @runtime_checkable
 class Stored(Protocol):
-    """A run: its addresses, and a neuron of each."""
+    """A run: how many neurons it holds, and all of them one at a time."""
 
-    def addresses(self) -> Sequence[str]:
-        """All addresses, in the order of the report."""
+    def __len__(self) -> int:
+        """How many."""
         ...
 
-    def load(self, address: str) -> NeuronExplanation:
-        """The explanation of one address."""
+    def explanations(self) -> Iterator[NeuronExplanation]:
+        """Each neuron's explanation, in the order of the report."""
         ...
 
 
-Source = Stored | Iterable[NeuronExplanation]
+Source = Stored | NeuronExplanation | Iterable[NeuronExplanation]
 
 
 class Neurons:
     """A counted, repeatable pass over neurons, whichever way they came."""
 
     def __init__(self, source: Source):
-        if isinstance(source, NeuronExplanation):
-            source = [source]
         self._stored = source if isinstance(source, Stored) else None
-        self._addresses = list(source.addresses()) if isinstance(source, Stored) else []
         self._held = [] if isinstance(source, Stored) else _checked(source)
 
     def __len__(self) -> int:
-        return len(self._addresses) or len(self._held)
+        return len(self._held) if self._stored is None else len(self._stored)
 
     def __iter__(self) -> Iterator[NeuronExplanation]:
-        if self._stored is None:
-            yield from self._held
-        else:
-            for address in self._addresses:
-                yield self._stored.load(address)
+        return iter(self._held) if self._stored is None else self._stored.explanations()
 
 
-def _checked(source: Iterable[NeuronExplanation]) -> list[NeuronExplanation]:
+def _checked(source: NeuronExplanation | Iterable[NeuronExplanation]) -> list[NeuronExplanation]:
+    if isinstance(source, NeuronExplanation):
+        return [source]
     try:
-        held = list(source.values()) if isinstance(source, dict) else list(source)
+        held = list(source.values()) if isinstance(source, Mapping) else list(source)
     except TypeError:
         raise UsageError(
             f"a report is made of a run or of neuron explanations, and {type(source).__name__} is neither. "

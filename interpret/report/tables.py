@@ -34,6 +34,28 @@ def _matrix(rows: Sequence[Thumbnail], width: int) -> np.ndarray:
     return np.asarray(kept, dtype=np.float64).reshape(len(kept), width)
 
 
+def widest_columns(rows: Sequence[Thumbnail], every: Sequence[Thumbnail]) -> list[int]:
+    """Columns in which ``rows`` lie furthest from the middle of ``every`` row shown: what sets them apart."""
+    if not rows:
+        return []
+    width = len(rows[0].values)
+    listed, spread = _matrix(rows, width), _matrix(every, width)
+    if width <= MOST_COLUMNS:
+        return list(range(width))
+    apart = np.abs(listed - spread.mean(axis=0)).mean(axis=0) / np.maximum(spread.std(axis=0), 1e-12)
+    return sorted(np.argsort(-np.nan_to_num(apart), kind="stable")[:MOST_COLUMNS].tolist())
+
+
+def ranges(rows: Sequence[Thumbnail], columns: Sequence[int]) -> list[tuple[float, float]]:
+    """Smallest and largest finite value of each column over ``rows``."""
+    found = []
+    for column in columns:
+        values = [row.values[column] for row in rows if row.kind == "row" and column < len(row.values)]
+        finite = [value for value in values if math.isfinite(value)]
+        found.append((min(finite), max(finite)) if finite else (0.0, 0.0))
+    return found
+
+
 def shades(values: Sequence[float], scale: Sequence[tuple[float, float]]) -> tuple[float, ...]:
     """How far each value lies between the smallest and largest seen in its column, in percent."""
     if len(values) != len(scale):

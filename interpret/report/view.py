@@ -79,7 +79,7 @@ class Formula:
     advice: tuple[str, ...]
     attributions: tuple[Bar, ...]
     failing: str
-    nearest: tuple[Example, ...]
+    nearest: Listing
     points: str
 
 
@@ -105,6 +105,17 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """Training examples one below or beside another; ``columns`` are the inputs shown of table rows."""
+
+    examples: tuple[Example, ...]
+    columns: tuple[str, ...] = ()
+
+
+NO_EXAMPLES = Listing(())
+
+
+@dataclass(frozen=True)
 class Case:
     """A held-out example with its neighbors; ``columns`` are the inputs shown of table rows."""
 
@@ -127,9 +138,10 @@ class Examples:
     stats: tuple[Stat, ...]
     figures: tuple[Figure, ...]
     cases: tuple[Case, ...]
-    prototypes: tuple[Example, ...]
+    prototypes: Listing
     prototype_note: str
-    suspects: tuple[tuple[Example, str, str, str], ...]
+    suspects: Listing
+    suggested: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -139,8 +151,7 @@ class Neuron:
 
     id: str
     address: str
-    title: str
-    model: str
+    network: str
     verdict: str
     meaning: str
     claim: str
@@ -163,7 +174,7 @@ class IndexRow:
     id: str
     link: str
     address: str
-    title: str
+    network: str
     verdict: str
     math: Markup
     text: str

@@ -6,6 +6,7 @@ import base64
 import os
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -13,7 +14,7 @@ from interpret.errors import ReportError
 from interpret.explanation import NeuronExplanation
 from interpret.report import numbers
 from interpret.report.index_view import IndexBuilder
-from interpret.report.neuron_view import identity, page
+from interpret.report.neuron_view import page
 from interpret.report.render import asset, html, inline_assets
 from interpret.report.source import Neurons, Source
 
@@ -52,8 +53,9 @@ def _write_file(neurons: Neurons, path: Path, title: str) -> None:
     index = IndexBuilder(title)
     pages = []
     for neuron in neurons:
-        index.add(neuron, f"#{identity(neuron)}")
-        pages.append(page(neuron, _data_link(neuron)))
+        name = index.name(neuron)
+        index.add(neuron, name, f"#{name}")
+        pages.append(page(neuron, name, _data_link(neuron)))
     save(path, html("single.html", index=index.finish(), neurons=pages, **inline_assets()))
 
 
@@ -69,12 +71,12 @@ def _write_folder(neurons: Neurons, path: Path, title: str) -> None:
         save(folder / name, asset(name))
     index = IndexBuilder(title)
     for neuron in neurons:
-        name = identity(neuron)
-        index.add(neuron, f"{folder.name}/{name}.html")
+        name = index.name(neuron)
+        index.add(neuron, name, f"{quote(folder.name)}/{name}.html")
         save(folder / f"{name}.json", numbers.to_json(neuron) + "\n")
         save(
             folder / f"{name}.html",
-            html("page.html", neuron=page(neuron, Markup(f"{name}.json")), home=f"../{path.name}"),
+            html("page.html", neuron=page(neuron, name, Markup(f"{name}.json")), home=f"../{path.name}"),
         )
     save(path, html("index.html", index=index.finish(), folder=folder.name))
 

@@ -3,71 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import MaxNLocator
 
 from interpret.explanation import ExamplePart, Prototypes
 from interpret.report.clean import close_to_one
 from interpret.report.figures import style
+from interpret.report.figures.panel import Panel, Scale, diagonal, level
 
 
 def fidelity(part: ExamplePart) -> Markup:
     """Above: GP mean over network output. Below: what is left between them, with 95 % intervals."""
     keep = style.thin_out(len(part.network), 300)
     network, mean, low, high = (at[keep] for at in (part.network, part.mean, part.low, part.high))
+    limits = style.span(network, mean)
     with style.drawing(*style.SIZE) as figure:
-        above = style.axes(figure, (0.54, 1.16, 0.1, 0.1), "", "Gaussian process")
-        limits = style.span(network, mean)
-        above.plot(limits, limits, color=style.MUTED, linewidth=0.9, dashes=(3, 3))
-        style.dots(above, network, mean, style.EXAMPLE, 3.6, 0.6)
-        above.set_xlim(*limits)
-        above.set_ylim(*limits)
-        above.set_xticklabels([])
-        below = style.axes(figure, (0.54, 0.42, 0.1, 1.68), "network output", "difference")
-        below.axhline(0, color=style.MUTED, linewidth=0.9, dashes=(3, 3))
-        style.strokes(
-            below,
-            np.column_stack([network, low - network]),
-            np.column_stack([network, high - network]),
-            style.EXAMPLE,
-            1.2,
-            0.25,
+        across = Scale(*limits, "network output", ticks=5)
+        above = Panel(
+            figure,
+            (*style.BOX[:1], 1.16, 0.1, 0.1),
+            replace(across, hidden=True),
+            Scale(*limits, "GP mean", ticks=5),
         )
-        style.dots(below, network, mean - network, style.EXAMPLE, 3.0, 0.8)
-        below.set_xlim(*limits)
-        below.set_ylim(*style.span(low - network, high - network, mean - network))
-        below.locator_params(axis="y", nbins=3)
-        label = f"Gaussian process over network output, Pearson {close_to_one(part.pearson)}"
-        return style.to_svg(figure, label)
+        diagonal(above, *limits)
+        above.dots(network, mean, style.EXAMPLE, 3.6, 0.6)
+        up = Scale(*style.span(low - network, high - network, mean - network), "difference", ticks=3)
+        below = Panel(figure, (*style.BOX[:2], 0.1, 1.62), across, up)
+        level(below, 0.0)
+        ends = [np.column_stack([network, edge - network]) for edge in (low, high)]
+        below.strokes(ends[0], ends[1], style.EXAMPLE, 1.2, 0.25)
+        below.dots(network, mean - network, style.EXAMPLE, 3.0, 0.8)
+        return style.to_svg(
+            figure, f"Gaussian process over network output, Pearson {close_to_one(part.pearson)}"
+        )
 
 
 def calibration(levels: np.ndarray, coverage: np.ndarray) -> Markup:
     """Share of held-out points inside the interval, over the level the interval promises."""
     with style.drawing(*style.SIZE) as figure:
-        where = style.axes(figure, style.BOX, "promised share inside", "observed share inside")
-        where.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, dashes=(3, 3))
-        edge = np.concatenate([levels, levels[::-1]]), np.concatenate([levels, coverage[::-1]])
-        where.fill(*edge, color=style.EXAMPLE, alpha=0.14, linewidth=0)
-        where.plot(levels, coverage, color=style.EXAMPLE, linewidth=1.8)
-        style.dots(where, levels, coverage, style.EXAMPLE, 5.0, 1.0, zorder=3)
-        where.set_xlim(0, 1)
-        where.set_ylim(0, 1.02)
-        for axis in (where.xaxis, where.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        across = Scale(0.0, 1.0, "promised share inside", lambda at: f"{at:.0%}", 5)
+        panel = Panel(
+            figure, (*style.BOX[:2], 0.2, 0.1), across, replace(across, label="observed share inside")
+        )
+        diagonal(panel, 0.0, 1.0)
+        outline = np.concatenate([levels, levels[::-1]]), np.concatenate([levels, coverage[::-1]])
+        panel.fill(*outline, style.EXAMPLE, 0.14)
+        panel.line(levels, coverage, style.EXAMPLE, 1.8)
+        panel.dots(levels, coverage, style.EXAMPLE, 4.6, 1.0)
         return style.to_svg(figure, "Calibration: observed over promised coverage of the intervals")
 
 
 def prototypes(reached: Prototypes) -> Markup:
     """R² that the first k prototypes reach."""
+    k = np.arange(1, len(reached.r2) + 1)
     with style.drawing(*style.SIZE) as figure:
-        where = style.axes(figure, style.BOX, "prototypes used", "R² reached")
-        k = np.arange(1, len(reached.r2) + 1)
-        where.plot(k, reached.r2, color=style.EXAMPLE, linewidth=1.8)
-        style.dots(where, k, reached.r2, style.EXAMPLE, 4.6, 1.0, zorder=3)
-        where.set_xlim(0, len(reached.r2) + 0.5)
-        where.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        across = Scale(0.0, len(reached.r2) + 0.5, "prototypes used", integer=True)
+        low, high = style.span(reached.r2, [1.0], margin=0.04)
+        panel = Panel(figure, style.BOX, across, Scale(max(low, -1.0), high, "R² reached"))
+        kept = np.maximum(reached.r2, -1.0)
+        panel.line(k, kept, style.EXAMPLE, 1.8)
+        panel.dots(k, kept, style.EXAMPLE, 4.6, 1.0)
         return style.to_svg(figure, f"R² reached by the first {len(reached.r2)} prototypes")
 
 

@@ -15,11 +15,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
-from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 INK, MUTED, GRID, PAPER = "#101112", "#202122", "#303132", "#404142"
@@ -64,64 +60,6 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure of ``width`` by ``height`` inches under shared settings; the user's own are kept."""
     with mpl.rc_context(_SETTINGS):
         yield Figure((width, height))
-
-
-def axes(
-    figure: Figure, box: tuple[float, float, float, float], x: str = "", y: str = "", *, log_y: bool = False
-) -> Axes:
-    """Quiet axes labelled ``x`` and ``y``; ``box`` holds left, bottom, right, top margins in inches."""
-    width, height = figure.get_size_inches()
-    left, bottom, right, top = box
-    placed = figure.add_axes(
-        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
-    )
-    placed.patch.set_visible(False)
-    if log_y:
-        placed.set_yscale("log")
-        placed.yaxis.set_major_formatter(_power_of_ten)
-        placed.yaxis.set_minor_locator(NullLocator())
-    for side in placed.spines.values():
-        side.set_visible(False)
-    placed.grid(color=GRID, linewidth=0.7)
-    placed.tick_params(which="both", length=0, left=False, bottom=False, labelcolor=MUTED, labelsize=8, pad=3)
-    placed.set_xlabel(x, color=MUTED, fontsize=8.5, labelpad=3)
-    placed.set_ylabel(y, color=MUTED, fontsize=8.5, labelpad=3)
-    return placed
-
-
-def _power_of_ten(value: float, _: float) -> str:
-    exponent = str(round(np.log10(value))) if value > 0 else "0"
-    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def dots(
-    where: Axes,
-    x: ArrayLike,
-    y: ArrayLike,
-    color: str,
-    size: float = 3.4,
-    alpha: float = 0.7,
-    zorder: float = 2,
-) -> None:
-    """Round dots as one path of zero-length strokes: a tenth of the bytes of as many markers."""
-    points = np.column_stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
-    points = points[np.isfinite(points).all(axis=1)]
-    if not len(points):
-        return
-    codes = np.tile([Path.MOVETO, Path.LINETO], len(points))
-    patch = PathPatch(
-        Path(np.repeat(points, 2, axis=0), codes),
-        facecolor="none",
-        edgecolor=color,
-        linewidth=size,
-        capstyle="round",
-        alpha=alpha,
-        clip_on=False,
-        zorder=zorder,
-    )
-    where.add_patch(patch)
-    where.update_datalim(points)
-    where.autoscale_view()
 
 
 def thin_out(count: int, most: int) -> np.ndarray:
@@ -183,25 +121,3 @@ def _marked(found: re.Match[str], titles: Sequence[str]) -> str:
         f'<circle class="dot" cx="{x}" cy="{y}" r="3.6" fill="{color}"/>'
     )
     return f'<g data-{name}="{number}">{title}{circles}'
-
-
-def strokes(
-    where: Axes, start: np.ndarray, end: np.ndarray, color: str, width: float, alpha: float = 1.0
-) -> None:
-    """Straight strokes from ``start`` (N, 2) to ``end`` (N, 2), all in one path."""
-    if not len(start):
-        return
-    ends = np.stack([start, end], axis=1).reshape(-1, 2)
-    codes = np.tile([Path.MOVETO, Path.LINETO], len(start))
-    patch = PathPatch(
-        Path(ends, codes),
-        facecolor="none",
-        edgecolor=color,
-        linewidth=width,
-        alpha=alpha,
-        capstyle="round",
-        clip_on=False,
-        zorder=2,
-    )
-    where.add_patch(patch)
-    where.update_datalim(ends)

@@ -101,7 +101,7 @@ def examples_of(
             low=float(low[at]),
             high=float(high[at]),
             cancellation=float(cancellation[at]),
-            novelty=float(sd[at] / sd.mean()),
+            novelty=float(np.mean(sd <= sd[at])),
             neighbors=near(at, np.argsort(-cosine[at])[:10]),
             contributors=near(at, np.argsort(-np.abs(contributions[at]))[:5]),
             thumbnail=look(at, True),
@@ -276,8 +276,8 @@ def physics(verdict: str = "EXACT") -> NeuronExplanation:
     part2 = examples_of(H[:200], H[200:], g[:200], g[200:], look, ["inside", "outside"] * 100, ["x0", "x1"])
     return NeuronExplanation(
         address="out[0]",
-        title="Ellipse classifier",
-        model="physics.py:model",
+        title="ellipse · out[0]",
+        model="Ellipse classifier",
         verdict=Verdict(verdict),
         claim="This unit computes a monotone function of 0.506·x0² + x1².",
         reasons=part.reasons,
@@ -312,8 +312,8 @@ def digits(unit: int = 3) -> NeuronExplanation:
     part = examples_of(H[:1437], H[1437:], v[:1437], v[1437:], look, [str(label) for label in y[:1437]], [])
     return NeuronExplanation(
         address=f"out[{unit}]",
-        title="Digits CNN",
-        model="digits.py:model",
+        title="digits",
+        model="Digits CNN",
         verdict=Verdict.NONE,
         claim="No faithful formula was found; the training examples below predict this output closely.",
         reasons=(
@@ -427,8 +427,8 @@ def table(unit: int = 0) -> NeuronExplanation:
     part2 = examples_of(H[:455], H[455:], v[:455], v[455:], look, labels, list(names))
     return NeuronExplanation(
         address=f"out[{unit}]",
-        title="Breast-cancer MLP",
-        model="cancer.py:model",
+        title="cancer",
+        model="Breast-cancer MLP",
         verdict=Verdict.APPROXIMATE,
         claim="This unit is roughly a monotone function of four weighted inputs, not everywhere.",
         reasons=part.reasons,

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,8 +104,8 @@ class Claims:
             plan = int(run.connection.execute("SELECT id FROM plan WHERE key = ?", (key,)).fetchone()[0])
             start = run.connection.execute("SELECT count(*) FROM task WHERE plan = ?", (plan,)).fetchone()[0]
             run.connection.executemany(
-                "INSERT OR IGNORE INTO task (plan, position, address) VALUES (?, ?, ?)",
-                [(plan, start + i, address) for i, address in enumerate(addresses)],
+                "INSERT OR IGNORE INTO task (plan, position, address, layer) VALUES (?, ?, ?, ?)",
+                [(plan, start + i, address, layer_of(address)) for i, address in enumerate(addresses)],
             )
         return cls(run, plan)
 
@@ -117,10 +117,15 @@ class Claims:
             ).fetchall()
         return Counts(**{row[0]: row[1] for row in rows})
 
-    def take(self, near: str | None = None) -> str | None:
-        """Claim the next task, of the same layer as ``near`` where there is one; None when none is free."""
+    def take(self, last: str = "", others: Collection[str] = ()) -> str | None:
+        """Claim the next task; None when none is free.
+
+        What neurons of a layer share is computed once by each process that explains some of them. So it is a
+        task of the layer of ``last``, else of a layer that none of ``others`` is of, else whichever comes
+        first.
+        """
         with self.run.writing():
-            found = self._waiting(near) or self._abandoned()
+            found = self._waiting(last, others) or self._abandoned()
             if found is None:
                 return None
             self.run.connection.execute(
@@ -130,19 +135,24 @@ class Claims:
             )
         return found
 
-    def _waiting(self, near: str | None) -> str | None:
-        sql = "SELECT address FROM task WHERE plan = ? AND state = 'waiting'"
-        one = self.run.connection.execute
-        if near is not None:
-            layer = layer_of(near)
-            same = one(
-                f"{sql} AND (address = ? OR address >= ? AND address < ?) ORDER BY position LIMIT 1",
-                (self.plan, layer, layer + "[", layer + "\\"),
+    def _waiting(self, last: str, others: Collection[str]) -> str | None:
+        taken = sorted({layer_of(address) for address in others})
+        marks = ", ".join("?" * len(taken))
+        for condition, values in (
+            ("AND layer = ?", [layer_of(last)] if last else None),
+            (f"AND layer NOT IN ({marks})", taken or None),
+            ("", []),
+        ):
+            if values is None:
+                continue
+            row = self.run.connection.execute(
+                f"SELECT address FROM task WHERE plan = ? AND state = 'waiting' {condition} ORDER BY "
+                f"position LIMIT 1",
+                (self.plan, *values),
             ).fetchone()
-            if same is not None:
-                return str(same[0])
-        row = one(f"{sql} ORDER BY position LIMIT 1", (self.plan,)).fetchone()
-        return None if row is None else str(row[0])
+            if row is not None:
+                return str(row[0])
+        return None
 
     def _abandoned(self) -> str | None:
         now = time.time()

@@ -125,6 +125,12 @@ def explain(
         float | None,
         typer.Option(help="Seconds for one neuron; one that takes longer counts as failed.", min=0.1),
     ] = None,
+    search_time: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds for one formula search, which then gives the best so far; depends on the machine."
+        ),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed before.")
     ] = False,
@@ -151,6 +157,7 @@ def explain(
         kernel=kernel,
         seed=seed,
         limit=time_limit,
+        search_time=search_time,
         wrt=wrt,
         title=title,
     )

@@ -10,10 +10,12 @@ CREATE TABLE plan (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, settings TEXT NOT NULL, created TEXT NOT NULL);
 CREATE TABLE task (
     plan INTEGER NOT NULL REFERENCES plan(id), position INTEGER NOT NULL, address TEXT NOT NULL,
+    layer TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'claimed', 'done', 'failed')),
     owner TEXT, beat REAL, attempts INTEGER NOT NULL DEFAULT 0, error TEXT, message TEXT,
     PRIMARY KEY (plan, address)) WITHOUT ROWID;
 CREATE INDEX task_by_state ON task (plan, state, position);
+CREATE INDEX task_by_layer ON task (plan, state, layer, position);
 CREATE TABLE neuron (
     id INTEGER PRIMARY KEY, sort TEXT NOT NULL, revision INTEGER NOT NULL, plan INTEGER REFERENCES plan(id),
     digest TEXT NOT NULL, fingerprint TEXT NOT NULL,

@@ -24,7 +24,8 @@ class Order:
 
     ``model`` is ``file.py:name``; ``data`` and ``weights`` are files; ``neurons`` are addresses, slices
     allowed; ``label`` names the data's column of labels, ``categorical`` and ``boolean`` its columns that
-    are no quantities; ``limit`` bounds one neuron's search, in seconds.
+    are no quantities; ``limit`` bounds one neuron's time and ``search_time`` its formula search,
+    in seconds.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Order:
     kernel: str = "activation"
     seed: int = 0
     limit: float | None = None
+    search_time: float | None = None
     wrt: str = ""
     title: str = ""
 
@@ -93,7 +95,7 @@ class Session:
             search=order.search,
             kernel=order.kernel,
             seed=order.seed,
-            time_limit=order.limit,
+            time_limit=order.search_time,
             title=order.title or title_of(order.model),
             wrt=order.wrt,
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from interpret.codec import Encoded
     from interpret.explanation import NeuronExplanation
+    from interpret.files import ArrayFiles
 
 
 _LATEST = "FROM latest l JOIN neuron n ON n.id = l.neuron"
@@ -64,11 +66,8 @@ class Run:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        from interpret.files import ArrayFiles
-
         self.path = path
         self.connection = connection
-        self.files = ArrayFiles(path / "arrays")
 
     def __enter__(self) -> Run:
         return self
@@ -86,6 +85,13 @@ class Run:
                 "SELECT 1 FROM latest WHERE address = ?", (str(address),)
             ).fetchone()
         return found is not None
+
+    @cached_property
+    def files(self) -> ArrayFiles:
+        """The arrays of the run; loaded when needed, for queries need none."""
+        from interpret.files import ArrayFiles
+
+        return ArrayFiles(self.path / "arrays")
 
     def close(self) -> None:
         """Release the database; the object is of no use afterwards."""

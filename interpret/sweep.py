@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Protocol
 
 from interpret.claims import Claims, Counts, Failure, Heart
 from interpret.codec import Encoded
+from interpret.deadline import Expired, deadline
 from interpret.errors import InterpretError
 from interpret.explanation import NeuronExplanation
 from interpret.session import Order, Prepared, Session
@@ -43,8 +44,8 @@ class Executor(Protocol):
     def prepare(self) -> Prepared:
         """Load model and data and expand the addresses; raises what is wrong with them."""
 
-    def room(self) -> bool:
-        """Whether another neuron can be taken on now."""
+    def free(self) -> str | None:
+        """None while nothing can be taken on; else what the free worker explained last, or ""."""
 
     def submit(self, address: str) -> None:
         """Take on a neuron."""
@@ -115,8 +116,12 @@ def attempt(session: Session, address: str) -> Result:
 
     started = time.perf_counter()
     try:
-        explanation = session.explain(address)
+        with deadline(session.order.limit):
+            explanation = session.explain(address)
         encoded = encode(explanation)
+    except Expired:
+        limit = f"took longer than {session.order.limit:g} s"
+        return Result(address, error="TimeLimit", message=limit, seconds=_since(started))
     except InterpretError as error:
         return Result(address, error=type(error).__name__, message=str(error), seconds=_since(started))
     except (
@@ -135,21 +140,22 @@ def _since(started: float) -> float:
 class Serial:
     """The executor of one process: a neuron is explained when it is waited for."""
 
-    def __init__(self, order: Order) -> None:
-        self._session = Session(order)
+    def __init__(self, order: Order, session: Session | None = None) -> None:
+        self._session = session or Session(order)
         self._next: str | None = None
+        self._last = ""
 
     def prepare(self) -> Prepared:
         """See Executor."""
         return self._session.prepare()
 
-    def room(self) -> bool:
+    def free(self) -> str | None:
         """See Executor."""
-        return self._next is None
+        return self._last if self._next is None else None
 
     def submit(self, address: str) -> None:
         """See Executor."""
-        self._next = address
+        self._next = self._last = address
 
     def wait(self, seconds: float) -> list[Result]:
         """See Executor."""
@@ -218,11 +224,16 @@ class _Loop:
             with self._stop.listening():
                 self._tell("start", "")
                 while self._fill():
-                    for result in self._executor.wait(_PAUSE):
+                    results = self._executor.wait(_PAUSE)
+                    self._hand -= {result.address for result in results}
+                    self._fill()
+                    for result in results:
                         self._commit(result)
-        finally:
-            if self._hand:
+        except BaseException:
+            # The error at hand is the one to show; claims of a process that has ended are free anyway.
+            with suppress(InterpretError):
                 self._claims.release()
+            raise
         self._tell("end", "")
         counts = self._claims.counts()
         unfinished = counts.waiting + counts.claimed > 0
@@ -236,12 +247,10 @@ class _Loop:
 
     def _fill(self) -> bool:
         """Give the executor what it has room for; False when all is done."""
-        near = next(iter(self._hand), None)
-        while not self._stop.asked.is_set() and self._executor.room():
-            address = self._claims.take(near)
+        while not self._stop.asked.is_set() and (last := self._executor.free()) is not None:
+            address = self._claims.take(last, self._hand)
             if address is None:
                 break
-            near = address
             self._hand.add(address)
             self._executor.submit(address)
         if self._hand:
@@ -259,7 +268,6 @@ class _Loop:
                 # bytes.
                 if self._claims.close_task(result.address, "done"):
                     self._run.insert(result.explanation, result.encoded, self._claims.plan)
-        self._hand.discard(result.address)
         self._explained += 1
         self._tell("failed" if result.error else "done", result.address, result.seconds, result.message)
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interpret import terminal
 from interpret.session import Order
+
+if TYPE_CHECKING:
+    from interpret.sweep import Executor
 
 
 def layers(
@@ -58,13 +61,30 @@ class How:
     json: bool = False
 
 
+def executor(order: Order, how: How) -> Executor:
+    """Where the neurons are explained: a Dask cluster, worker processes, or this process."""
+    if how.scheduler is not None:
+        from interpret.cluster import Cluster
+
+        return Cluster(order, how.scheduler)
+    if how.jobs > 1:
+        from interpret.pool import Pool
+
+        return Pool(order, how.jobs)
+    from interpret.sweep import Serial
+
+    return Serial(order)
+
+
 def explain(order: Order, out: Path, how: How) -> int:
     """Sweep, with progress; 0, 3 when neurons failed, 130 when interrupted."""
     from interpret.progress import Watcher
     from interpret.sweep import sweep
 
     with Watcher(how.quiet, how.json) as watcher:
-        outcome = sweep(order, out, retry_failed=how.retry_failed, watch=watcher.tell)
+        outcome = sweep(
+            order, out, executor=executor(order, how), retry_failed=how.retry_failed, watch=watcher.tell
+        )
     counts = outcome.counts
     if outcome.interrupted:
         left = counts.total - counts.done - counts.failed

@@ -13,7 +13,7 @@ from gp.affine import Call
 from gp.tracing import Recorder, Watch, first_row, tensors
 from interpret import batches as batching
 from interpret.errors import NotTraceable
-from interpret.plan import Plan
+from interpret.reading import Values
 from interpret.probe import Probe
 from interpret.state import frozen
 
@@ -34,19 +34,19 @@ class Runner:
 
     def __init__(self, probe: Probe) -> None:
         self.probe = probe
-        self.plan = Plan(probe, [probe.address])
+        self.values = Values(probe, [probe.address])
         self.warm = False
 
     def __call__(self, batch: Any, watch: Watch | None = None) -> torch.Tensor:
         """(n, *out) the probe's values for one batch, as it returns them."""
         with frozen(self.probe.model), exact_products():
             if not self.warm:  # the first run counts calls and finds the batch axis: more than one pass
-                self.plan.values(batch)
+                self.values(batch)
                 self.warm = True
             if watch is None:
-                return self.plan.values(batch)[0]
+                return self.values(batch)[0]
             with watch:
-                return self.plan.values(batch)[0]
+                return self.values(batch)[0]
 
     def record(self, batch: Any) -> tuple[Recorder, torch.Tensor]:
         """Run under a recorder whose sources are the batch's tensors."""

@@ -1,0 +1,165 @@
+"""From rows to a calibrated posterior: one pass for the sums and a sample, then closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from gp.frontier import SAMPLE, FrontierPoint, Sample, choose, curve
+from gp.posterior import Posterior, condition, needs_refining
+from gp.rows import RowBlock, Rows, held
+from gp.sums import Sums
+from interpret.errors import TooFewPoints, UsageError
+
+Tensor = torch.Tensor
+
+#: Rows of the GP whose features are kept in memory, as numbers; beyond, they are made anew when they are needed.
+HOLD = 2**27
+#: A leave-one-out over places solves a system of this size an example at most; beyond, rows are left out singly.
+MOST_PLACES = 256
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over the rows leaves: the sums, a sample, and the rows if they fit."""
+
+    sums: Sums
+    sample: Sample
+    kept: Rows | None
+    examples: int
+
+
+def gather(blocks: Iterable[RowBlock], center: bool, keep: bool) -> Pass:
+    """One pass. ``keep`` holds the rows in memory as long as they fit."""
+    sums: Sums | None = None
+    sampler, parts, numbers, examples = _Sampler(), [], 0, 0
+    for block in blocks:
+        features, targets = block.flat()
+        sums = Sums.start(features, targets, center) if sums is None else sums
+        sums = sums.add(features, targets) if examples else Sums.of(features, targets, sums.shift_h, sums.shift_v)
+        examples += block.targets.shape[0]
+        sampler.add(block)
+        numbers += features.numel()
+        keep = keep and numbers <= HOLD
+        parts = [*parts, block] if keep else []
+    if sums is None:
+        raise TooFewPoints("the data has no rows")
+    kept = held(parts, _step(parts[0])) if keep else None
+    return Pass(sums, sampler.sample(examples), kept, examples)
+
+
+def _step(block: RowBlock) -> int:
+    per_example = max(1, block.features.numel() // max(1, len(block.targets)))
+    return max(1, 2**22 // per_example)
+
+
+class _Sampler:
+    """Every 2^j-th example, j growing so that at most 2·SAMPLE rows and 2²³ numbers are kept."""
+
+    def __init__(self) -> None:
+        self.stride = 1
+        self.parts: list[tuple[Tensor, Tensor]] = []
+        self.count = 0
+
+    def add(self, block: RowBlock) -> None:
+        index = torch.arange(block.rows.start, block.rows.start + len(block.targets), device=block.targets.device)
+        chosen = index % self.stride == 0
+        if bool(chosen.any()):
+            self.parts.append((block.features[:, chosen], block.targets[chosen]))
+            self.count += int(chosen.sum())
+        features, targets = self.parts[0]
+        row = features[:, :1].numel()
+        most = max(16, min(2 * SAMPLE // targets.shape[1], 2**23 // row))
+        while self.count > most:
+            whole = torch.cat([f for f, _ in self.parts], 1)[:, ::2], torch.cat([t for _, t in self.parts])[::2]
+            self.parts, self.stride, self.count = [whole], 2 * self.stride, len(whole[1])
+
+    def sample(self, examples: int) -> Sample:
+        """What was kept."""
+        return Sample(torch.cat([f for f, _ in self.parts], 1), torch.cat([t for _, t in self.parts]), examples)
+
+
+def settle(
+    made: Pass, metric: str, noise: float | str | Tensor, center: bool
+) -> tuple[str, Tensor, tuple[FrontierPoint, ...]]:
+    """Metric, noise (G,) and the frontier they were chosen on (empty where the noise was given).
+
+    Raises:
+        UsageError: the noise is not a positive number nor a known choice.
+
+    """
+    sums = made.sums.centred(center)
+    if not isinstance(noise, str):
+        values = torch.as_tensor(noise, dtype=torch.float64).reshape(-1)
+        if not bool((values > 0).all() and torch.isfinite(values).all()):
+            raise UsageError(f"noise is a positive number; got {noise}: use a tiny one, such as 1e-12, for none")
+        return ("half" if metric == "auto" else metric), values.expand(len(sums.gram)).clone(), ()
+    metrics = ["half", "raw", "full"] if metric == "auto" else [metric]
+    curves = [curve(sums, name, made.sample) for name in metrics]
+    chosen = choose(curves, noise)
+    points = [replace(p, chosen=(p.metric, p.noise) == chosen) for c in curves for p in c.points()]
+    return chosen[0], torch.full((len(sums.gram),), chosen[1], dtype=torch.float64), tuple(points)
+
+
+def fitted(made: Pass, metric: str, noise: Tensor, center: bool, rows: Rows | None) -> Posterior:
+    """The posterior at a noise, with the amplitude that its leave-one-out residuals ask for."""
+    posterior = condition(made.sums.centred(center), metric, noise)
+    if rows is not None and needs_refining(posterior.basis, posterior.noise):
+        posterior = posterior.refined(block.flat() for block in rows.blocks())
+    return calibrated(posterior, made.sample, made.sums.count)
+
+
+def calibrated(posterior: Posterior, sample: Sample, count: int) -> Posterior:
+    """Amplitude τ² so that squared leave-one-out residuals equal their predicted variances on average.
+
+    The residual of an example left out is (I − h)⁻¹r over its places, its predicted variance τ²σ² h(I − h)⁻¹ there,
+    with h the leverage among the other centred rows.
+    """
+    residual, ratio = left_out(posterior, sample.features, sample.targets, count)
+    scaled = residual**2 / (posterior.noise[:, None, None, None] * ratio[..., None]).clamp_min(1e-300)
+    amplitude = scaled.flatten(1, 2).mean(1)
+    return replace(posterior, amplitude=amplitude.clamp_min(1e-300))
+
+
+def left_out(posterior: Posterior, features: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Leave-one-out residuals (G, n, P, K) and predicted variances over τ²σ² (G, n, P) of training examples.
+
+    Centre and baseline are estimated again without the example; metric, scale and noise stay. With centred features
+    that is (I − h − 11ᵀ/M)⁻¹r over the example's places. Without, only the baseline moves, by −Σ(v−b)/(M−P) over them,
+    and the prediction follows it by as much as it follows a constant target.
+    """
+    z = posterior.basis(features)
+    groups, n, places, _ = z.shape
+    v = targets.reshape(n, places, groups, -1).permute(2, 0, 1, 3).to(z)
+    residual = v - posterior.mean(z)
+    half = (z.reshape(groups, n * places, -1) @ posterior.root).reshape(groups, n, places, -1)
+    single = places > MOST_PLACES
+    if single:  # rows are left out one by one
+        half, residual = half.reshape(groups, n * places, 1, -1), residual.reshape(groups, n * places, 1, -1)
+        v = v.reshape(residual.shape)
+    h = half @ half.transpose(-1, -2)
+    eye = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
+    if bool((posterior.total == 0).all()):
+        left = torch.linalg.solve(eye - h - 1 / count, residual)
+    else:
+        constant = half @ (posterior.total[:, None] @ posterior.root)[:, None].transpose(-1, -2)
+        moved = (v - posterior.baseline[:, None, None]).sum(2, keepdim=True) / (count - h.shape[-1])
+        left = torch.linalg.solve(eye - h, residual + moved * (1 - constant))
+    ratio = torch.linalg.solve(eye - h, h).diagonal(dim1=-2, dim2=-1).clamp_min(1e-300)
+    return left.reshape(groups, n, places, -1), ratio.reshape(groups, n, places)
+
+
+def as_numpy(value: Tensor) -> np.ndarray:
+    """On the CPU."""
+    return value.detach().cpu().numpy()
+
+
+def resampled(rows: Rows) -> Sample:
+    """A sample from rows that are read again."""
+    sampler = _Sampler()
+    for block in rows.blocks():
+        sampler.add(block)
+    return sampler.sample(rows.examples)

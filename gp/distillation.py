@@ -1,0 +1,375 @@
+"""The distilled GP of a submodule: prediction, uncertainty, and the training examples behind every output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gp import fidelity as fidelities
+from gp import neighbors as nearest
+from gp import prototypes as standing
+from gp.conditioning import Pass, as_numpy, calibrated, fitted
+from gp.frontier import FrontierPoint
+from gp.kernels import Array, Block, FeatureMap, Heads, Indices
+from gp.posterior import Posterior
+from gp.results import Neighbors, Prediction, Prototypes
+from gp.rows import Kept, Rows
+from interpret.errors import BadInput, IndexOutOfRange, ModelNeeded, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Head = int | tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A GP that predicts what a submodule predicts. Made by :func:`gp.distill`, :func:`gp.fit_features`, :func:`gp.load`.
+
+    kernel     which feature map: activation, learned, tangent or features
+    heads      layout of the L heads; a head is a flat index into the latent, or a tuple
+    posterior  mean and variance in the eigenbasis
+    passed     sums and sample of the training rows
+    rows       the training rows, if they can be read
+    row_ids    (M,) numbers of the training rows in the data they came from
+    notes      whole sentences that the reader must know
+    frontier   fidelity and cancellation over noise and metric, where the noise was chosen
+    """
+
+    kernel: str
+    heads: Heads
+    posterior: Posterior
+    passed: Pass
+    rows: Rows
+    row_ids: Indices
+    places: tuple[int, ...]
+    metric: str
+    center: bool
+    map: FeatureMap | None = None
+    X: Any = field(default=None, repr=False)
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+    frontier: tuple[FrontierPoint, ...] = ()
+    model_hash: str = ""
+    tail: Any = field(default=None, repr=False)
+
+    # -- what the GP is -----------------------------------------------------------------------------------------
+
+    @property
+    def noise(self) -> float | Array:
+        """σ² as a ratio to the amplitude; (G,) where each head has its own."""
+        noise = as_numpy(self.posterior.noise)
+        return float(noise[0]) if len(set(noise.tolist())) == 1 else noise
+
+    @property
+    def baseline(self) -> Array:
+        """(L,) constant prior mean of each head: the mean of its targets."""
+        return self._by_head(self.posterior.baseline)
+
+    @property
+    def amplitude(self) -> Array:
+        """(L,) τ²."""
+        return self._by_head(self.posterior.amplitude)
+
+    @property
+    def weights(self) -> Array:
+        """(D, L) posterior weights; (D, C) of the channels where places share them."""
+        turned = torch.einsum("gef,gek->gfk", self.posterior.basis.turn, self.posterior.weights)
+        by_channel = as_numpy(turned.permute(1, 0, 2).reshape(turned.shape[1], -1))
+        return by_channel if self.places else by_channel[:, self.heads.channel]
+
+    @property
+    def features(self) -> Array:
+        """(M, D) u(x) at the training rows; (M, P, D) with places; a leading G where heads have their own maps."""
+        parts = [self.posterior.basis(b.features) @ self.posterior.basis.turn[:, None] for b in self.rows.blocks()]
+        whole = as_numpy(torch.cat(parts, 1))
+        whole = whole if self.places else whole[:, :, 0]
+        return whole[0] if len(whole) == 1 else whole
+
+    @property
+    def targets(self) -> Array:
+        """(M, L) what the GP was fitted to; (M, P, C) where a head is one of several that share rows."""
+        whole = as_numpy(torch.cat([b.targets for b in self.rows.blocks()]))
+        return whole if self.places else whole[:, 0, self.heads.channel]
+
+    @property
+    def alpha(self) -> Array:
+        """(M, L) so that mean(x) = baseline + Σ_m alpha_m k(x, x_m); (M, P, C) with places."""
+        parts = []
+        for block, z in self.blocks():
+            parts.append(self.alphas(block.targets, z).permute(1, 2, 0, 3).flatten(2))
+        whole = as_numpy(torch.cat(parts))
+        return whole if self.places else whole[:, 0, self.heads.channel]
+
+    @property
+    def examples(self) -> int:
+        """M."""
+        return self.passed.examples
+
+    # -- prediction ---------------------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Prediction:
+        """The GP at N queries given as the model takes them.
+
+        Raises:
+            ModelNeeded: it was loaded without its model; use :meth:`predict_features`.
+
+        """
+        means, variances = [], []
+        for block in self.run(X):
+            mean, variance = self.at(block.features)
+            means.append(as_numpy(mean))
+            variances.append(as_numpy(variance))
+        return self._prediction(np.concatenate(means), np.concatenate(variances), X)
+
+    def predict_features(self, H: Any) -> Prediction:
+        """The GP at raw features H: (N, D), (N, P, D) with places, (G, N, P, D) where heads have their own maps.
+
+        Raises:
+            BadInput: another width.
+            ModelNeeded: the tail must be run by the model.
+
+        """
+        h = self.shaped(H)
+        mean, variance = self.at(h)
+        return self._prediction(as_numpy(mean), as_numpy(variance), None)
+
+    def at(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latent mean and variance (n, L) at raw features (G, n, P, D)."""
+        z = self.posterior.basis(features)
+        return self.to_heads(self.posterior.mean(z)), self.to_heads(self.posterior.variance(z))
+
+    def to_heads(self, values: torch.Tensor) -> torch.Tensor:
+        """(n, L) from (G, n, P, K)."""
+        by_channel = values.permute(1, 2, 0, 3).flatten(2)
+        return by_channel[:, self.heads.place, self.heads.channel]
+
+    def _prediction(self, mean: Array, variance: Array, X: Any) -> Prediction:
+        shape = (len(mean), *self.heads.shape)
+        latent, variance = mean.reshape(shape), variance.reshape(shape)
+        if self.linear:
+            return Prediction(latent, variance, latent)
+
+        def tail(values: Array) -> Array:
+            return as_numpy(self._tailed(torch.from_numpy(np.ascontiguousarray(values)), X))
+
+        return Prediction(tail(latent), variance, latent, tail, self.seed)
+
+    def _tailed(self, latent: torch.Tensor, X: Any) -> torch.Tensor:
+        if self.tail is not None:
+            return torch.as_tensor(self.tail(latent))
+        if self.map is None or X is None:
+            raise ModelNeeded(
+                "the output lies behind a tail that only the model can run; load with model= and predict from X, "
+                "or read predict_features(H).latent at a linear tail"
+            )
+        return self.map.tail(X, latent)
+
+    @property
+    def linear(self) -> bool:
+        """Whether contributions reach the output itself."""
+        return self.tail is None and (self.map is None or self.map.linear)
+
+    # -- explanation by example ---------------------------------------------------------------------------------
+
+    def contributions(self, x: Any, head: Head = None, by: str = "example") -> Array:
+        """(M,) what each training example adds to the latent at one query; they sum to latent − baseline.
+
+        ``by="place"`` gives (M, P), one for each place of the example. Several queries (N rows) give (N, M[, P]).
+        """
+        if by not in ("example", "place"):
+            raise UsageError(f"by is 'example' or 'place'; got {by!r:.40}")
+        head = self.head(head)
+        batch, single = self.as_queries(x)
+        z = self.query(batch, head)
+        parts = nearest.contributions(self, z, head, by)
+        return parts[0] if single else parts
+
+    def neighbors(self, X: Any, k: int = 10, head: Head = None, by: str = "similarity") -> Neighbors:
+        """The k training examples nearest to each query, examples that repeat another left out.
+
+        ``by`` is "similarity" (normalised kernel), "contribution" (largest absolute share of the latent), "positive"
+        or "negative" (largest share of that sign).
+        """
+        head = self.head(head)
+        return nearest.neighbors(self, self.query(self.as_queries(X)[0], head), k, head, by)
+
+    def prototypes(self, k: int = 20, head: Head = None) -> Prototypes:
+        """Few training examples that stand for the whole head: kernel sections chosen by orthogonal matching pursuit."""
+        return standing.prototypes(self, k, self.head(head))
+
+    def fidelity(self, X: Any) -> pd.DataFrame:
+        """How well the GP predicts the submodule on X: a row per output.
+
+        Columns pearson, r2, mae, coverage95, loglik and cancellation (median over rows of Σ|c|/max(|Σc|, s)).
+        ``attrs``: agreement (of the largest head, or of the side of the baseline for one head), predicted (median and
+        rows of Σ|c|/|Σc| at each row's largest head).
+        """
+        return fidelities.fidelity(self, X)
+
+    def novelty(self, X: Any) -> Array:
+        """(N,) how unlike the training data each query is, from the variance: 1 is an ordinary training example."""
+        return fidelities.novelty(self, X)
+
+    def leave_one_out(self) -> Array:
+        """(M, L) predictions of each training example by the GP without it, in closed form; (M, P, C) with places."""
+        return fidelities.leave_one_out(self)
+
+    # -- other data ---------------------------------------------------------------------------------------------
+
+    def without(self, indices: Any) -> Distillation:
+        """The GP distilled from the remaining rows at the same noise: sums downdated, everything else in closed form.
+
+        Args:
+            indices: row ids, as :meth:`neighbors` gives them.
+
+        Raises:
+            IndexOutOfRange: an id that is not among the training rows.
+            RowsNotStored: the rows were not kept.
+
+        """
+        gone = np.unique(np.asarray(indices, dtype=np.int64).reshape(-1))
+        unknown = gone[~np.isin(gone, self.row_ids)]
+        if len(unknown):
+            raise IndexOutOfRange(f"row {unknown[0]} is not among the {self.examples} training rows")
+        keep = torch.from_numpy(~np.isin(self.row_ids, gone))
+        return _reduced(self, keep)
+
+    def save(self, path: str | Path, rows: bool = True) -> None:
+        """Write one safetensors file with a JSON header: metric, posterior, U, alpha, sums; never raw inputs.
+
+        ``rows=False`` leaves out U and alpha; neighbors and contributions then say so.
+        """
+        from gp.storage import save
+
+        save(self, Path(path), rows)
+
+    def suspects(self, y: Any) -> pd.DataFrame:
+        """Training rows whose labels y their neighbors contradict, worst first: index, label, suggested, score."""
+        from gp.suspects import suspects
+
+        return suspects(self, y)
+
+    def gradients(self, X: Any) -> Array:
+        """Gradient of the GP's prediction in the model's input, as :meth:`interpret.Probe.gradients` shapes it."""
+        from gp.gradients import gradients
+
+        return gradients(self, X)
+
+    # -- for the modules of this room ---------------------------------------------------------------------------
+
+    def head(self, head: Head) -> int:
+        """The flat index of a head.
+
+        Raises:
+            IndexOutOfRange: there is no such head.
+
+        """
+        if head is None:
+            return self.heads.primary
+        count = len(self.heads)
+        try:
+            flat = int(np.ravel_multi_index(head, self.heads.shape)) if isinstance(head, tuple) else int(head)
+        except ValueError as error:
+            raise IndexOutOfRange(f"head {head}: the latent has shape {list(self.heads.shape)}") from error
+        if not -count <= flat < count:
+            raise IndexOutOfRange(f"head {head} is out of range: there are {count} heads, 0 to {count - 1}")
+        return flat % count
+
+    def run(self, X: Any) -> Iterator[Block]:
+        """Features of queries, block by block."""
+        if self.map is None:
+            raise ModelNeeded(
+                "this distillation was loaded without its model; gp.load(path, model=...) predicts from X, and "
+                "predict_features(H) works without"
+            )
+        return self.map.blocks(X)
+
+    def query(self, X: Any, head: int) -> torch.Tensor:
+        """(N, E) z of the queries at one head's group and place."""
+        group, place = self.group(head), int(self.heads.place[head])
+        if isinstance(X, torch.Tensor) and self.map is None:
+            return self.posterior.basis(X)[group, :, place]
+        return torch.cat([self.posterior.basis(b.features)[group, :, place] for b in self.run(X)])
+
+    def group(self, head: int) -> int:
+        """Which feature map the head has."""
+        return int(self.heads.channel[head]) // self.posterior.baseline.shape[1]
+
+    def column(self, head: int) -> int:
+        """Which column of its group the head is."""
+        return int(self.heads.channel[head]) % self.posterior.baseline.shape[1]
+
+    def blocks(self) -> Iterator[tuple[Any, torch.Tensor]]:
+        """Training rows with their z (G, n, P, E)."""
+        for block in self.rows.blocks():
+            yield block, self.posterior.basis(block.features)
+
+    def alphas(self, targets: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """(G, n, P, K) α = (v − b − z·w)/σ², with what rounding loses at small noise put back."""
+        groups, n, places, _ = z.shape
+        v = targets.reshape(n, places, groups, -1).permute(2, 0, 1, 3).to(z)
+        rough = (v - self.posterior.mean(z)) / self.posterior.noise[:, None, None, None]
+        correction = self.correction
+        return rough if correction is None else rough + z @ correction[:, None]
+
+    @cached_property
+    def correction(self) -> torch.Tensor | None:
+        """(G, E, K) q so that α + z·q reproduces the weights, Zᵀα = w, to rounding; None where α does so already.
+
+        α is a difference divided by the noise: at small noise its rounding error is what one sees. The least change
+        that restores the identity lies in the span of the features.
+        """
+        return nearest.correction(self)
+
+    def as_queries(self, x: Any) -> tuple[Any, bool]:
+        """A batch, and whether it was one example."""
+        if self.map is None:
+            return self.shaped(x), np.ndim(x) == 1
+        like = getattr(self.X, "ndim", None)
+        if like is not None and getattr(x, "ndim", None) == like - 1:
+            return x[None], True
+        shape = getattr(x, "shape", None)
+        return x, shape is not None and len(x) == 1 or shape is None and _rows(x) == 1
+
+    def shaped(self, H: Any) -> torch.Tensor:
+        """(G, N, P, D) float64 from features in the forms that :meth:`predict_features` takes."""
+        h = torch.as_tensor(np.asarray(H) if not isinstance(H, torch.Tensor) else H).double()
+        center = self.posterior.basis.center
+        groups, width = center.shape
+        places = int(np.prod(self.places, dtype=np.int64))
+        h = h[None] if h.ndim == 1 else h
+        if h.ndim < 4:
+            h = h.reshape(1, len(h), -1, h.shape[-1])
+        if h.shape[-1] != width or h.shape[2] != places or len(h) != groups:
+            raise BadInput(f"expected features of shape {[groups, 'N', places, width]}; got {list(np.shape(H))}")
+        return h.to(center)
+
+    def _by_head(self, values: torch.Tensor) -> Array:
+        return as_numpy(values.reshape(-1))[self.heads.channel]
+
+
+def _rows(x: Any) -> int:
+    from interpret.batches import rows_of
+
+    return rows_of(x) or 0
+
+
+def _reduced(d: Distillation, keep: torch.Tensor) -> Distillation:
+    sums = d.passed.sums
+    for block in Kept(d.rows, ~keep).blocks():
+        sums = sums.remove(*block.flat())
+    rows = Kept(d.rows, keep)
+    from gp.conditioning import resampled
+
+    passed = Pass(sums, resampled(rows), None, rows.examples)
+    posterior = fitted(passed, d.metric, d.posterior.noise, d.center, rows)
+    return replace(
+        d, posterior=calibrated(posterior, passed.sample, sums.count), passed=passed, rows=rows, row_ids=d.row_ids[as_numpy(keep)]
+    )

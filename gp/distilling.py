@@ -1,0 +1,143 @@
+"""Make a distillation: trace or train the kernel, read the rows once, choose the noise, condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gp.arrays import ArrayMap, source
+from gp.conditioning import Pass, fitted, gather, settle
+from gp.distillation import Distillation
+from gp.kernels import FeatureMap, Heads, Options, kernel_module
+from gp.posterior import METRICS
+from gp.rows import Gone, RowBlock, Rows, Streamed
+from interpret.errors import NotTraceable, TooFewPoints, UsageError
+from interpret.hashing import model_hash
+from interpret.probe import Probe
+
+
+def distill(
+    model_or_probe: nn.Module | Probe,
+    X: Any,
+    kernel: str = "activation",
+    noise: float | str = "auto",
+    seed: int = 0,
+    **options: Any,
+) -> Distillation:
+    """Distil a submodule into a Gaussian process that predicts what it predicts.
+
+    Args:
+        model_or_probe: a model (its output is meant) or a probe of any place in one. It is left as it was found.
+        X: training examples as the model takes them; all of them become inducing points. Re-iterable, not one-shot.
+        kernel: "activation" (exact, from the last affine layer), "learned" or "tangent".
+        noise: a ratio σ² to the amplitude, or how to choose it: "auto" on the fidelity–cancellation frontier,
+            "likelihood" by marginal likelihood, "loo" by generalised cross-validation.
+        seed: of whatever is random (learned maps, projections, samples behind intervals).
+        options: of one kernel.
+
+    Raises:
+        NotTraceable: (only inside: the learned kernel takes over, and ``notes`` says so)
+        TooFewPoints: fewer than two rows.
+
+    """
+    probe = model_or_probe if isinstance(model_or_probe, Probe) else Probe(model_or_probe, "")
+    if isinstance(X, Iterator):
+        raise UsageError("X is a one-shot iterator, and the rows are read more than once; pass an array or a DataLoader")
+    chosen, notes = _kernel(kernel, probe, X, Options(seed, options))
+    metric, given = chosen.metric, noise if chosen.noise is None else torch.from_numpy(np.asarray(chosen.noise))
+
+    def blocks() -> Iterator[RowBlock]:
+        for block in chosen.blocks(X):
+            yield RowBlock(block.rows, block.features, block.targets)
+
+    made = gather(blocks(), chosen.center, keep=True)
+    rows: Rows = made.kept if made.kept is not None else Streamed(blocks, made.examples)
+    metric, level, frontier = settle(made, metric, given, chosen.center)
+    return Distillation(
+        kernel=chosen.kind,
+        heads=chosen.heads,
+        posterior=fitted(made, metric, level, chosen.center, rows),
+        passed=_light(made),
+        rows=rows,
+        row_ids=np.arange(made.examples),
+        places=chosen.places,
+        metric=metric,
+        center=chosen.center,
+        map=chosen,
+        X=X,
+        seed=seed,
+        notes=(*notes, *chosen.notes),
+        frontier=frontier,
+        model_hash=model_hash(probe.model),
+        tail=getattr(chosen, "function", None),
+    )
+
+
+def fit_features(
+    U: Any,
+    V: Any = None,
+    noise: float | str = "auto",
+    center: bool = True,
+    metric: str = "half",
+    seed: int = 0,
+) -> Distillation:
+    """The same GP from features U (M, D) and targets V (M,) or (M, L) instead of a network.
+
+    Args:
+        U: an array or tensor; or a callable that gives chunks anew at each call; or a re-iterable of chunks. With V
+            None the chunks are pairs. A one-shot iterator is read once and gives predictions only.
+        V: targets in the same form.
+        noise: as in :func:`distill`.
+        center: whether the mean of the features is subtracted.
+        metric: "half" (half-whitened), "raw" (scaled only), "full" (whitened), "none" (features as they are), or
+            "auto" (the one with the least cancellation).
+        seed: of the samples.
+
+    """
+    if metric != "auto" and metric not in METRICS:
+        raise UsageError(f"no metric {metric!r}; there are auto, {', '.join(METRICS)}")
+    rows_from = source(U, V)
+    made = gather(rows_from.blocks(), center, keep=False)
+    rows: Rows = Streamed(rows_from.blocks, made.examples)
+    if not rows_from.again:
+        rows = Gone("the features came from a one-shot iterator and are gone; pass an array, a callable or a list", made.examples)
+    chosen, level, frontier = settle(made, metric, noise, center)
+    posterior = fitted(made, chosen, level, center, rows if rows_from.again else None)
+    shape = () if np.ndim(V) == 1 and hasattr(V, "shape") else (posterior.baseline.shape[1],)
+    heads = Heads.plain(shape)
+    return Distillation(
+        kernel="features",
+        heads=heads,
+        posterior=posterior,
+        passed=made,
+        rows=rows,
+        row_ids=np.arange(made.examples),
+        places=(),
+        metric=chosen,
+        center=center,
+        map=ArrayMap(heads, chosen, center),
+        seed=seed,
+        frontier=frontier,
+    )
+
+
+def _light(made: Pass) -> Pass:
+    return made
+
+
+def _kernel(name: str, probe: Probe, X: Any, options: Options) -> tuple[FeatureMap, tuple[str, ...]]:
+    """The feature map; where nothing affine ends the submodule, the learned one and a note."""
+    try:
+        return kernel_module(name).build(probe, X, options), ()
+    except NotTraceable as error:
+        if name != "activation":
+            raise
+        note = f"The activation kernel does not apply here ({error}); the learned kernel was used."
+        return kernel_module("learned").build(probe, X, options), (note,)
+
+
+__all__ = ["TooFewPoints", "distill", "fit_features"]

@@ -111,14 +111,15 @@ class _Search:
         return better
 
 
-def run_job(worker: Worker, job: Job) -> tuple[SearchResult, bool]:
-    """Run one job; the result, and whether the worker can serve another.
+def run_job(worker: Worker, job: Job) -> SearchResult:
+    """Run one job; ``worker.usable`` then says whether it can serve another.
 
     Raises:
         BackendFailed: nothing was found before the worker failed or time ran out; the class says how.
         KeyboardInterrupt: the user cancelled before anything was found.
     """
     search = _Search()
+    worker.usable = False
     with tempfile.TemporaryDirectory(prefix="twinscope-pysr-", ignore_cleanup_errors=True) as folder:
         try:
             _wait_until_ready(worker, job, search)
@@ -130,7 +131,8 @@ def run_job(worker: Worker, job: Job) -> tuple[SearchResult, bool]:
                 raise
         except BackendFailed as error:
             search.failure = error
-    return _result(worker, job, search), search.finished and worker.alive
+    worker.usable = search.finished and worker.alive
+    return _result(worker, job, search)
 
 
 def _wait_until_ready(worker: Worker, job: Job, search: _Search) -> None:

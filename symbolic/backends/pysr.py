@@ -1,6 +1,6 @@
 """PySR as a search backend: in a worker process that never sees torch, while this one never sees Julia.
 
-``import symbolic.backends.pysr`` imports neither pysr nor juliacall, and neither does `PysrBackend.available`. One
+``import symbolic.backends.pysr`` imports neither pysr nor juliacall, and neither does `PySR.available`. One
 worker is started on the first search and serves the following ones, because its start takes tens of seconds; a worker
 that had to be killed is replaced. `search_many` runs as many workers as asked for.
 """
@@ -36,7 +36,7 @@ _ENVIRONMENT = {
 }
 
 
-class PysrBackend:
+class PySR:
     """Implements `symbolic.backends.base.Backend`; a context manager that ends its worker.
 
     ``command`` replaces the worker's command line, for tests and for a PySR in another Python; it is then taken to be
@@ -51,7 +51,7 @@ class PysrBackend:
         self._memory_limit: int | None = None
         self._killed = False
 
-    def __enter__(self) -> PysrBackend:
+    def __enter__(self) -> PySR:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -83,13 +83,11 @@ class PysrBackend:
             raise missing.error()
         job = Job.of(targets, settings, plan(settings, self.version()), deadline)
         worker = self._ready_worker(settings)
-        keep = False
         try:
-            result, keep = run_job(worker, job)
+            return run_job(worker, job)
         finally:
-            if not keep:
+            if not worker.usable:
                 self.close()
-        return result
 
     def search_many(
         self,
@@ -102,8 +100,8 @@ class PysrBackend:
 
         The results do not depend on the number of workers: every search has a seed and an engine of its own.
         """
-        idle: SimpleQueue[PysrBackend] = SimpleQueue()
-        pool = [PysrBackend(self._command) for _ in range(max(1, min(workers, len(targets))))]
+        idle: SimpleQueue[PySR] = SimpleQueue()
+        pool = [PySR(self._command) for _ in range(max(1, min(workers, len(targets))))]
         for backend in pool:
             idle.put(backend)
 

@@ -51,8 +51,10 @@ class Worker:
         self._buffer = b""
         self._inbox: deque[Message] = deque()
         self._closed = False
+        self._garbled: BackendGarbled | None = None
         self.garbage = 0
         self.ready = False
+        self.usable = True
         self.versions: tuple[tuple[str, str], ...] = ()
 
     def __enter__(self) -> Worker:
@@ -89,6 +91,9 @@ class Worker:
         until = time.monotonic() + timeout
         while not self._inbox:
             remaining = until - time.monotonic()
+            # What came before the end, or before the garbage, has been delivered by now.
+            if self._garbled is not None:
+                raise self._garbled
             if self._closed:
                 raise self.crashed()
             if not self._selector.select(max(0.0, remaining)):
@@ -107,7 +112,7 @@ class Worker:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         if len(self._buffer) > LONGEST_LINE:
-            raise BackendGarbled(
+            self._garbled = BackendGarbled(
                 f"the worker wrote a line of more than {LONGEST_LINE:,} bytes.{self.last_words()}"
             )
         for line in lines:
@@ -121,7 +126,7 @@ class Worker:
         self.garbage += 1
         if self.garbage > _MOST_GARBAGE:
             excerpt = line[:80].decode("utf-8", "replace")
-            raise BackendGarbled(
+            self._garbled = BackendGarbled(
                 f"the worker wrote {self.garbage} lines that are no messages, the last {excerpt!r}.{self.last_words()}"
             )
 

@@ -89,16 +89,15 @@ def read_npy(path: Path) -> Loaded:
 def read_npz(path: Path) -> Loaded:
     """Arrays X, y, names, units; or the inputs of a model by name."""
     with _numpy(path) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise LoadError(f"{path.name} is not an archive of arrays; save it with numpy.savez")
         try:
-            return _from_arrays(path, {name: archive[name] for name in archive.files})
+            arrays = {name: archive[name] for name in archive.files}
         except ValueError as error:
-            if "pickle" in str(error) or "Object" in str(error):
-                raise LoadRefused(
-                    f"{path.name} holds Python objects, and reading them runs code; save plain arrays"
-                ) from None
-            raise LoadError(f"{path.name} is damaged: {error}") from error
+            raise _unreadable(path, error) from error
         except (zipfile.BadZipFile, OSError, EOFError) as error:
             raise LoadError(f"{path.name} is damaged: {error}") from error
+    return _from_arrays(path, arrays)
 
 
 def read_safetensors(path: Path) -> Loaded:
@@ -140,16 +139,22 @@ def _from_arrays(path: Path, arrays: dict[str, Any]) -> Loaded:
 
 
 def _numpy(path: Path, **options: Any) -> Any:
+    with path.open("rb") as file:
+        start = file.read(6)
+    if not start.startswith((b"PK", b"\x93NUMPY", b"\x80")):
+        raise LoadError(f"{path.name} is damaged or no NumPy file")
     try:
         return np.load(path, allow_pickle=False, **options)
     except ValueError as error:
-        if "pickle" in str(error) or "Object" in str(error) or "object" in str(error):
-            raise LoadRefused(
-                f"{path.name} holds Python objects, and reading them runs code; save plain arrays"
-            ) from None
-        raise LoadError(f"{path.name} is damaged: {error}") from error
+        raise _unreadable(path, error) from error
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise LoadError(f"{path.name} is damaged or empty: {error}") from error
+
+
+def _unreadable(path: Path, error: ValueError) -> LoadError:
+    if "pickle" in str(error) or "bject" in str(error):
+        return LoadRefused(f"{path.name} holds Python objects, and reading them runs code; save plain arrays")
+    return LoadError(f"{path.name} is damaged: {error}")
 
 
 def _check_header(names: list[str]) -> None:

@@ -36,7 +36,12 @@ class Net(nn.Module):
         h = self.shared(torch.tanh(self.shared(h)))
         self.nothing(h)
         out = self.fc2(h) + self.constant(h)
-        return {"logits": out, "pair": self.pair(h), "label": self.label(out), "blocked": self.blocked(x.detach())}
+        return {
+            "logits": out,
+            "pair": self.pair(h),
+            "label": self.label(out),
+            "blocked": self.blocked(x.detach()),
+        }
 
 
 class Pair(nn.Module):
@@ -92,7 +97,12 @@ class Evil:
 
 
 NET, TWO, TOKENS, RAISES = Net(), TwoFloats(), Tokens(), Raises()
-CONV, GRU, SMALL, META = nn.Conv2d(3, 2, 3), nn.GRU(4, 2, batch_first=True), nn.Linear(2, 2), nn.Linear(3, 2, device="meta")
+CONV, GRU, SMALL, META = (
+    nn.Conv2d(3, 2, 3),
+    nn.GRU(4, 2, batch_first=True),
+    nn.Linear(2, 2),
+    nn.Linear(3, 2, device="meta"),
+)
 X = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
 
 

@@ -122,7 +122,9 @@ def run_job(worker: Worker, job: Job) -> SearchResult:
     worker.usable = False
     with tempfile.TemporaryDirectory(prefix="twinscope-pysr-", ignore_cleanup_errors=True) as folder:
         try:
-            _wait_until_ready(worker, job, search)
+            wait_until_ready(
+                worker, job.plan.own["startup_limit"], job.deadline, lambda text: _report(job, search, text)
+            )
             worker.send(_request(job, Path(folder)))
             _listen(worker, job, search, Path(folder))
         except KeyboardInterrupt:
@@ -135,13 +137,20 @@ def run_job(worker: Worker, job: Job) -> SearchResult:
     return _result(worker, job, search)
 
 
-def _wait_until_ready(worker: Worker, job: Job, search: _Search) -> None:
-    """Wait for Julia, once in a worker's life."""
-    if worker.ready:
-        return
-    limit = time.monotonic() + job.plan.own["startup_limit"]
+def wait_until_ready(
+    worker: Worker, limit: float, deadline: float | None = None, tell: Callable[[str], None] | None = None
+) -> None:
+    """Wait for Julia, once in a worker's life, for at most ``limit`` seconds.
+
+    Raises:
+        BackendTimeout: it did not start in time.
+        BackendFailed: it failed to start.
+    """
+    started = time.monotonic()
+    until = min(started + limit, math.inf if deadline is None else deadline)
     while not worker.ready:
-        _report(job, search, "starting Julia")
+        if tell is not None:
+            tell("starting Julia")
         message = worker.receive(_TICK)
         if message is not None and message.event == "failed" and message.kind == "memory":
             raise _failure(message, worker)
@@ -150,9 +159,9 @@ def _wait_until_ready(worker: Worker, job: Job, search: _Search) -> None:
         if message is not None and message.event == "ready":
             worker.ready = True
             worker.versions = message.versions
-        elif time.monotonic() > min(limit, job.deadline or math.inf):
+        elif time.monotonic() > until:
             raise BackendTimeout(
-                f"PySR did not start within {time.monotonic() - search.started:.0f} s. The first start on a machine "
+                f"PySR did not start within {time.monotonic() - started:.0f} s. The first start on a machine "
                 f"compiles for minutes: run 'twinscope doctor', or give more time.{worker.last_words()}"
             )
 

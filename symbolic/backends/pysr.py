@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from interpret.errors import BackendFailed
 from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
-from symbolic.backends.job import Job, run_job
+from symbolic.backends.job import Job, run_job, wait_until_ready
 from symbolic.backends.pysr_options import KNOWN_OPERATORS, Version, parse_version, plan
 from symbolic.backends.worker import Worker
 
@@ -128,6 +129,21 @@ class PySR:
             finally:
                 for _ in range(len(pool)):
                     idle.get().close()
+
+    def start(self, limit: float = 900.0) -> tuple[str, float]:
+        """Start a worker without a search: the versions it reports, and the seconds it took.
+
+        Raises:
+            BackendMissing: PySR is not installed.
+            BackendFailed: Julia did not start; `BackendTimeout` where it took longer than ``limit`` seconds.
+        """
+        missing = self.available()
+        if missing is not None:
+            raise missing.error()
+        started = time.monotonic()
+        worker = self._ready_worker(Settings())
+        wait_until_ready(worker, limit)
+        return ", ".join(f"{name} {number}" for name, number in worker.versions), time.monotonic() - started
 
     def version(self) -> Version | None:
         """The installed PySR's version, read from its metadata; None where a command stands in for it."""

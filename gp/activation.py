@@ -15,7 +15,7 @@ import torch
 
 from gp import folding, tails
 from gp.kernels import Array, Block, Heads, Options
-from gp.site import Layout, Runner, Site, find, length, sample
+from gp.site import Layout, Runner, Site, find, length, precise, sample
 from gp.tails import Experiment, Named
 from gp.tracing import Watch, first_row
 from interpret.errors import DeadUnit, NotTraceable, UsageError
@@ -159,8 +159,10 @@ def build(probe: Probe, X: Any, options: Options) -> ActivationMap:
     """
     if options.extra:
         raise UsageError(f"the activation kernel takes no {', '.join(options.extra)}; it has no options")
-    runner = Runner(probe)
     batch, rows = sample(probe, X, SAMPLE)
+    probe = precise(probe, batch)
+    batch, rows = sample(probe, X, SAMPLE)
+    runner = Runner(probe)
     site, around = find(runner, batch, rows)
     watch = Watch(site.ordinal)
     output = runner(batch, watch).double().cpu()
@@ -235,7 +237,7 @@ def _nonlinear(plain: ActivationMap, run: Experiment, output: torch.Tensor, cons
         )
         return replace(plain, notes=notes)
     latent = run.latent[..., channels][:, heads.place, heads.channel].reshape(len(run.latent), *heads.shape)
-    function = tails.named(latent, output)
+    function = tails.named(latent, output, run.tolerance)
     name = function.function if function is not None else "nonlinear"
     notes = (
         f"The GP explains the input of the {name} tail; contributions add up there, not at the output behind it.",

@@ -20,6 +20,8 @@ Tensor = torch.Tensor
 HOLD = 2**27
 #: A leave-one-out over places solves a system of this size an example at most; beyond, rows are left out singly.
 MOST_PLACES = 256
+#: Levels at which quantiles of the residuals are kept, and the normal one that 95 % lie within.
+LEVELS, NORMAL_95 = 201, 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,22 @@ def fitted(made: Pass, metric: str, noise: Tensor, center: bool, rows: Rows | No
 
 
 def calibrated(posterior: Posterior, sample: Sample, count: int) -> Posterior:
-    """Amplitude τ² so that squared leave-one-out residuals equal their predicted variances on average.
+    """Amplitude τ² and quantiles of the standardised residuals, from examples left out one by one.
 
     The residual of an example left out is (I − h)⁻¹r over its places, its predicted variance τ²σ² h(I − h)⁻¹ there,
-    with h the leverage among the other centred rows.
+    with h the leverage among the other rows. A deterministic network's residuals are the bias of shrinking and have
+    heavier tails than a Gaussian, so τ² is set where 1.96 deviations cover 95 % of them (the ⌈0.95(M+1)⌉-th smallest,
+    as in split conformal prediction), and intervals of other levels read the quantiles themselves.
     """
     residual, ratio = left_out(posterior, sample.features, sample.targets, count)
-    scaled = residual**2 / (posterior.noise[:, None, None, None] * ratio[..., None]).clamp_min(1e-300)
-    amplitude = scaled.flatten(1, 2).mean(1)
-    return replace(posterior, amplitude=amplitude.clamp_min(1e-300))
+    noisy = (posterior.noise[:, None, None, None] * ratio[..., None]).clamp_min(1e-300)
+    scaled = (residual.abs() / noisy.sqrt()).flatten(1, 2).sort(dim=1).values  # (G, R, K)
+    rows = scaled.shape[1]
+    rank = min(rows, int(np.ceil(0.95 * (rows + 1)))) - 1
+    deviation = (scaled[:, rank] / NORMAL_95).clamp_min(1e-150)
+    at = torch.linspace(0, rows - 1, LEVELS, device=scaled.device).round().long()
+    quantiles = (scaled[:, at] / deviation[:, None]).transpose(1, 2).contiguous()
+    return replace(posterior, amplitude=deviation**2, quantiles=quantiles)
 
 
 def left_out(posterior: Posterior, features: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from gp import fidelity as fidelities
 from gp import neighbors as nearest
 from gp import prototypes as standing
-from gp.conditioning import Pass, as_numpy, calibrated, fitted
+from gp.conditioning import Pass, as_numpy, fitted, resampled
 from gp.frontier import FrontierPoint
 from gp.kernels import Array, Block, FeatureMap, Heads, Indices
 from gp.posterior import Posterior
@@ -76,6 +76,12 @@ class Distillation:
     def amplitude(self) -> Array:
         """(L,) τ²."""
         return self._by_head(self.posterior.amplitude)
+
+    @property
+    def quantiles(self) -> Array | None:
+        """(L, Q) quantiles of the standardised leave-one-out residuals, at even levels from 0 to 1."""
+        quantiles = self.posterior.quantiles
+        return None if quantiles is None else as_numpy(quantiles.flatten(0, 1))[self.heads.channel]
 
     @property
     def weights(self) -> Array:
@@ -154,12 +160,12 @@ class Distillation:
         shape = (len(mean), *self.heads.shape)
         latent, variance = mean.reshape(shape), variance.reshape(shape)
         if self.linear:
-            return Prediction(latent, variance, latent)
+            return Prediction(latent, variance, latent, None, self.quantiles)
 
         def tail(values: Array) -> Array:
             return as_numpy(self._tailed(torch.from_numpy(np.ascontiguousarray(values)), X))
 
-        return Prediction(tail(latent), variance, latent, tail, self.seed)
+        return Prediction(tail(latent), variance, latent, tail, self.quantiles, self.seed)
 
     def _tailed(self, latent: torch.Tensor, X: Any) -> torch.Tensor:
         if self.tail is not None:
@@ -366,10 +372,6 @@ def _reduced(d: Distillation, keep: torch.Tensor) -> Distillation:
     for block in Kept(d.rows, ~keep).blocks():
         sums = sums.remove(*block.flat())
     rows = Kept(d.rows, keep)
-    from gp.conditioning import resampled
-
     passed = Pass(sums, resampled(rows), None, rows.examples)
     posterior = fitted(passed, d.metric, d.posterior.noise, d.center, rows)
-    return replace(
-        d, posterior=calibrated(posterior, passed.sample, sums.count), passed=passed, rows=rows, row_ids=d.row_ids[as_numpy(keep)]
-    )
+    return replace(d, posterior=posterior, passed=passed, rows=rows, row_ids=d.row_ids[as_numpy(keep)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gp.tails import TOLERANCE, Experiment
+from gp.tails import Experiment
 
 #: The experiment has a run of the tail for every place.
 MOST_PLACES = 4096
@@ -50,7 +50,7 @@ def fold(run: Experiment) -> Fold | None:
     profiles = (by_place / total).T  # (L, P), each sums to one
     used = torch.unique(owner)
     channel = torch.searchsorted(used, owner)
-    scale, offset = _by_channel(total, channel, len(used)), _by_channel(still, channel, len(used))
+    scale, offset = _by_channel(total, channel, len(used), run.tolerance), _by_channel(still, channel, len(used), run.tolerance)
     if scale is None or offset is None:
         return None
     made = _placed(profiles)
@@ -71,11 +71,11 @@ def _responses(run: Experiment, unit: torch.Tensor, still: torch.Tensor) -> torc
     return torch.cat(parts)
 
 
-def _by_channel(values: torch.Tensor, channel: torch.Tensor, count: int) -> torch.Tensor | None:
+def _by_channel(values: torch.Tensor, channel: torch.Tensor, count: int, tolerance: float) -> torch.Tensor | None:
     """The value that all outputs of a channel share, or None where they differ."""
     first = torch.zeros(count, dtype=values.dtype).index_reduce_(0, channel, values, "mean", include_self=False)
     spread = (values - first[channel]).abs().max()
-    return first if bool(spread <= TOLERANCE * (values.abs().max() + 1e-12)) else None
+    return first if bool(spread <= tolerance * (values.abs().max() + 1e-12)) else None
 
 
 def _placed(profiles: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor] | None:
@@ -101,6 +101,6 @@ def _holds(run: Experiment, made: Fold) -> bool:
             chosen = torch.einsum("qp,npc->nqc", made.pool, chosen)
         expected = run(latent).flatten(1)
         gap = (chosen[:, made.place, made.channel] - expected).abs().max()
-        if not bool(gap <= 5 * TOLERANCE * expected.std()):
+        if not bool(gap <= 50 * run.tolerance * expected.std()):
             return False
     return True

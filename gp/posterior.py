@@ -80,7 +80,8 @@ class Posterior:
     """Mean and variance at features, for G groups of K channels.
 
     baseline (G, K), weights (G, E, K) in the eigenbasis, noise (G,), amplitude (G, K);
-    root (G, E, E) with root rootᵀ = (ZᵀZ + σ²I)⁻¹, so that a variance is a sum of squares; total (G, E) is Σz.
+    root (G, E, E) with root rootᵀ = (ZᵀZ + σ²I)⁻¹, so that a variance is a sum of squares; total (G, E) is Σz;
+    quantiles (G, K, Q) of |leave-one-out residual| over its predicted deviation, at Q even levels from 0 to 1.
     """
 
     basis: Basis
@@ -90,6 +91,7 @@ class Posterior:
     noise: Tensor
     amplitude: Tensor
     total: Tensor
+    quantiles: Tensor | None = None
 
     def mean(self, z: Tensor) -> Tensor:
         """(G, ..., K) latent mean at z (G, ..., E)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from gp.affine import Call
 from gp.tracing import Recorder, Watch, first_row, tensors
 from interpret import batches as batching
-from interpret.errors import NotTraceable
+from interpret import places, structure
+from interpret.errors import InterpretError, NotTraceable
 from interpret.reading import Values
 from interpret.probe import Probe
 from interpret.state import frozen
@@ -27,6 +29,34 @@ def exact_products() -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+#: Parameters up to which a copy of the model in double precision is made.
+MOST_PARAMETERS = 2**27
+
+
+def precise(probe: Probe, batch: Any) -> Probe:
+    """The same probe of a copy of the model in double precision, where that runs and says the same; else the probe.
+
+    Single-precision kernels differ in the seventh digit with the size of the batch, so the same example would have
+    other features alone than among others, and contributions would not add up to a prediction made elsewhere. The
+    copy is also a snapshot: training the network further does not change what was distilled.
+    """
+    if sum(p.numel() for p in probe.model.parameters()) > MOST_PARAMETERS:
+        return probe
+    try:
+        twin = copy.copy(probe)
+        twin.model = copy.deepcopy(places.unwrap(probe.model)).double()
+        twin.dtype = torch.float64
+        own, other = Runner(probe)(batch).double(), Runner(twin)(_double(batch))
+    except (InterpretError, RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):
+        return probe  # the model fixes its own types, or cannot be copied
+    same = own.shape == other.shape and bool(((own - other).abs().max() <= 1e-3 * own.abs().max() + 1e-30).all())
+    return twin if same else probe
+
+
+def _double(batch: Any) -> Any:
+    return structure.mapped(lambda t: t.double() if t.is_floating_point() else t, batch)
 
 
 class Runner:

@@ -16,8 +16,8 @@ import torch
 from gp.site import Runner, Site
 from gp.tracing import first_row
 
-#: Relative tolerance of the experiments; the model computes in single precision.
-TOLERANCE = 2e-4
+#: Relative tolerance of the experiments where the model computes in double or in single precision.
+TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-4}
 
 #: Functions of the latent that are recognised by their values. Axes count from behind; None is elementwise.
 FUNCTIONS: dict[str, tuple[Callable[..., torch.Tensor], tuple[Any, ...] | None]] = {
@@ -64,6 +64,7 @@ class Experiment:
 
     def __init__(self, runner: Runner, site: Site, batch: Any, rows: int, latent: torch.Tensor) -> None:
         self.runner, self.site, self.batch, self.rows = runner, site, batch, rows
+        self.tolerance = TOLERANCES.get(latent.dtype, 2e-4)
         self.latent = latent.double().cpu()
         self.generator = torch.Generator().manual_seed(0)
         self.mean = self.latent.mean((0, 1))
@@ -85,7 +86,7 @@ class Experiment:
         """Whether the output takes nothing from x but the latent."""
         z = self.draw()
         rolled = [*range(1, self.rows), 0]
-        return _close(self(z), self(z, rolled))
+        return close(self(z), self(z, rolled), self.tolerance)
 
     def linear(self) -> bool:
         """Whether the output is affine in the latent, near the data and ten times as far out."""
@@ -93,7 +94,8 @@ class Experiment:
             a, b = scale * (self.draw() - self.mean), scale * (self.draw() - self.mean)
             left = self(self.mean + a) + self(self.mean + b)
             right = self(self.mean + a + b) + self(self.mean.expand_as(a))
-            if not _close(left, right, float((self(self.mean + a) - self(self.mean.expand_as(a))).std())):
+            spread = float((self(self.mean + a) - self(self.mean.expand_as(a))).std())
+            if not close(left, right, self.tolerance, spread):
                 return False
         return True
 
@@ -128,7 +130,7 @@ class Experiment:
         return moved
 
 
-def named(latent: torch.Tensor, output: torch.Tensor) -> Named | None:
+def named(latent: torch.Tensor, output: torch.Tensor, tolerance: float) -> Named | None:
     """The known function that makes ``output`` (n, *out) of ``latent`` (n, *shape), or None."""
     shape = tuple(output.shape[1:])
     count = math.prod(shape)
@@ -137,18 +139,20 @@ def named(latent: torch.Tensor, output: torch.Tensor) -> Named | None:
             if axis == 1 and latent.ndim < 3:
                 continue
             whole = Named(name, axis, None, tuple(latent.shape[1:]))(latent).flatten(1)
-            if whole.shape[1] == count and _close(whole, output.flatten(1)):
+            if whole.shape[1] == count and close(whole, output.flatten(1), tolerance):
                 return Named(name, axis, None, shape)
             if count == 1:
                 near = (whole - output.reshape(-1, 1)).abs().amax(0)
                 index = int(near.argmin())
-                if _close(whole[:, index], output.flatten()):
+                if close(whole[:, index], output.flatten(), tolerance):
                     return Named(name, axis, index, shape)
     return None
 
 
-def _close(a: torch.Tensor, b: torch.Tensor, scale: float | None = None) -> bool:
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float, scale: float | None = None) -> bool:
+    """Whether two results of the model are the same up to its rounding, judged beside their own spread."""
     if a.shape != b.shape or not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
         return False
     scale = float(a.std()) if scale is None else scale
-    return bool((a - b).abs().max() <= TOLERANCE * max(scale, 1e-12) + 1e-6 * float(a.abs().max()) * 0.2)
+    rounding = tolerance * 1e-3 * float(a.abs().max())
+    return bool((a - b).abs().max() <= tolerance * max(scale, 1e-12) + rounding)

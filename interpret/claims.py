@@ -24,6 +24,7 @@ from interpret.errors import StoreError
 from interpret.rows import layer_of
 from interpret.schema import connect, transaction
 from interpret.store import Run
+from interpret.temporary import alive
 
 #: Seconds after which a silent owner on another machine counts as gone, and between heartbeats.
 LEASE, BEAT = 120.0, 15.0
@@ -81,8 +82,6 @@ def is_gone(owner: str, beat: float, now: float) -> bool:
     host, boot, pid, started, *_ = [*owner.split("|"), "", "", "", ""]
     if (host, boot) != (socket.gethostname(), _boot()) or not pid.isdigit():
         return now - beat > LEASE
-    from interpret.files import alive
-
     return not alive(int(pid)) or _started(int(pid)) != started
 
 

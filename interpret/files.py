@@ -5,8 +5,6 @@ changed.
 from __future__ import annotations
 
 import os
-import socket
-import uuid
 from collections import OrderedDict
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from interpret.codec import sha256, unpack
 from interpret.errors import StoreDamaged
+from interpret.temporary import beside
 
 _SUFFIX = ".safetensors"
 _KEPT = 8
@@ -61,7 +60,7 @@ class ArrayFiles:
 
     def _create(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+        temporary = beside(path)
         try:
             with temporary.open("xb") as stream:
                 stream.write(content)
@@ -88,27 +87,6 @@ class ArrayFiles:
             while len(self._read) > _KEPT:
                 self._read.popitem(last=False)
         return self._read[key]
-
-    def sweep_temporaries(self) -> int:
-        """Remove temporary files that killed processes of this machine left behind; how many there were."""
-        removed = 0
-        for path in self._folder.glob("*/.*.tmp"):
-            host, pid = path.name[1:].rsplit(".", 3)[:2]
-            if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
-                path.unlink(missing_ok=True)
-                removed += 1
-        return removed
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of that number exists on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _sync(folder: Path) -> None:

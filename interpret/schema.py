@@ -8,13 +8,15 @@ points at it.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from interpret.errors import InterpretError, StoreDamaged, StoreError, StoreLocked
 from interpret.migrations import MIGRATIONS, VERSION
+from interpret.temporary import beside
 
 DATABASE = "run.sqlite"
 #: Marks the file as ours ("twsc"), so that another program's database is never touched.
@@ -123,7 +125,7 @@ def _system(error: OSError, path: Path) -> StoreError:
 def connect(folder: Path, *, create: bool = False, patience: float = PATIENCE) -> sqlite3.Connection:
     """Open a run's database, migrated to VERSION.
 
-    A folder that cannot be written is opened for reading only, at whatever version it has.
+    A folder that cannot be written is opened for reading only.
 
     Raises:
         StoreError: there is no run at ``folder``, or it was written by a newer version.
@@ -131,47 +133,63 @@ def connect(folder: Path, *, create: bool = False, patience: float = PATIENCE) -
     """
     file = folder / DATABASE
     with named_errors(folder):
-        if create:
-            folder.mkdir(parents=True, exist_ok=True)
-        elif not file.is_file():
+        if create and not file.exists():
+            _create(file)
+        if not file.is_file():
             raise StoreError(
                 f"{folder}: no run here (there is no {DATABASE}). `twinscope explain --out` makes one."
             )
         _check_header(file)
-        connection = _open(file, create, patience)
+        connection = _open(file, patience)
         try:
-            _prepare(connection, folder, create)
+            _prepare(connection, folder)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _check_header(file: Path) -> None:
-    """Refuse what is plainly not a database before SQLite is let near it: it would create a journal beside
-    it.
+def _create(file: Path) -> None:
+    """Make the database whole under another name, then link it: nobody ever sees half of one.
+
+    Of two processes that create the same run, one comes second and opens what the first made.
     """
-    if not file.exists() or file.stat().st_size == 0:
-        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = beside(file)
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            _migrate(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+        with suppress(FileExistsError):
+            os.link(temporary, file)
+    finally:
+        for path in file.parent.glob(temporary.name + "*"):
+            path.unlink(missing_ok=True)
+
+
+def _check_header(file: Path) -> None:
+    """Refuse what is plainly no database of ours before SQLite, which would create files beside it, sees it.
+
+    Bytes 68 to 71 of an SQLite file hold its application id.
+    """
     with file.open("rb") as stream:
-        if stream.read(16) != b"SQLite format 3\x00":
-            raise StoreDamaged(f"{file.parent}: {DATABASE} is not an SQLite database. Nothing was changed.")
+        head = stream.read(100)
+    if head[:16] != b"SQLite format 3\x00":
+        raise StoreDamaged(f"{file.parent}: {DATABASE} is not an SQLite database. Nothing was changed.")
+    if int.from_bytes(head[68:72], "big") != APPLICATION:
+        raise StoreDamaged(
+            f"{file.parent}: {DATABASE} is a database of another program. Nothing was changed."
+        )
 
 
-def _open(file: Path, create: bool, patience: float) -> sqlite3.Connection:
+def _open(file: Path, patience: float) -> sqlite3.Connection:
     from urllib.parse import quote
 
-    mode = "rwc" if create else "rw"
+    mode = "rw"
+    if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        mode = "ro" if _has_wal(file) else "ro&immutable=1"
     uri = f"file:{quote(str(file.resolve()))}?mode={mode}"
-    if not create and not _writable(file):
-        uri = f"file:{quote(str(file.resolve()))}?mode=ro" + ("" if _has_wal(file) else "&immutable=1")
     return sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
-
-
-def _writable(file: Path) -> bool:
-    from os import W_OK, access
-
-    return access(file, W_OK) and access(file.parent, W_OK)
 
 
 def _has_wal(file: Path) -> bool:
@@ -179,49 +197,29 @@ def _has_wal(file: Path) -> bool:
     return wal.exists() and wal.stat().st_size > 0
 
 
-def _prepare(connection: sqlite3.Connection, folder: Path, create: bool) -> None:
+def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
     version = _version(connection)
-    if version == VERSION:
-        _check_application(connection, folder)
-        connection.execute("PRAGMA synchronous = FULL")
-        return
     if version > VERSION:
         raise StoreError(
             f"{folder}: the run has schema version {version}, and this twinscope knows versions up to "
-            f"{VERSION}. "
-            f"Upgrade twinscope; nothing was changed."
+            f"{VERSION}. Upgrade twinscope; nothing was changed."
         )
-    if version == 0 and not create:
-        raise StoreDamaged(f"{folder}: {DATABASE} holds no run (schema version 0). Nothing was changed.")
-    if connection.execute("PRAGMA query_only").fetchone()[0] or not _writable(folder / DATABASE):
-        raise StoreError(
-            f"{folder}: the run has schema version {version} and must be migrated, but is read-only."
-        )
-    _migrate(connection, folder)
+    if version < VERSION:
+        _migrate(connection)
 
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _check_application(connection: sqlite3.Connection, folder: Path) -> None:
-    if int(connection.execute("PRAGMA application_id").fetchone()[0]) != APPLICATION:
-        raise StoreDamaged(f"{folder}: {DATABASE} is a database of another program. Nothing was changed.")
-
-
-def _migrate(connection: sqlite3.Connection, folder: Path) -> None:
+def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up, all steps in one transaction; whoever comes second finds it done."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection):
         version = _version(connection)
-        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreDamaged(f"{folder}: {DATABASE} is a database of another program. Nothing was changed.")
-        if version:
-            _check_application(connection, folder)
-        for step in MIGRATIONS[version:VERSION]:
+        for step in MIGRATIONS[version:]:
             for statement in _statements(step):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")

@@ -21,6 +21,7 @@ from interpret.errors import InterpretError
 from interpret.explanation import NeuronExplanation
 from interpret.session import Order, Prepared, Session
 from interpret.store import Run, create_run
+from interpret.temporary import clear
 
 #: Seconds between looks at what other processes did.
 _PAUSE = 0.5
@@ -128,7 +129,7 @@ def attempt(session: Session, address: str) -> Result:
         Exception
     ) as error:  # a neuron's failure of any kind must not end ten thousand others; it is recorded
         where = traceback.extract_tb(error.__traceback__)[-1]
-        message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        message = f"{error} ({Path(where.filename).name}:{where.lineno})"
         return Result(address, error=type(error).__name__, message=message, seconds=_since(started))
     return Result(address, explanation, encoded, seconds=_since(started))
 
@@ -193,7 +194,8 @@ def sweep(
         prepared = executor.prepare()
         key = sha256(f"{prepared.title}|{prepared.fingerprint}".encode()).hexdigest()
         with create_run(out) as run:
-            run.files.sweep_temporaries()
+            clear(run.path)
+            clear(run.path / "arrays")
             claims = Claims.register(run, key, order.to_json(), prepared.addresses)
             if retry_failed:
                 claims.retry_failed()

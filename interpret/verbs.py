@@ -101,6 +101,7 @@ def explain(order: Order, out: Path, how: How) -> int:
         first = outcome.failures[0]
         terminal.message(
             f"twinscope: {counts.failed} of {counts.total} neurons failed, the first {first.address}: "
+            f"{first.error}: "
             f"{first.message}\nSee them: twinscope query {out} --failed; "
             f"try them again: the same command with --retry-failed"
         )

@@ -22,6 +22,7 @@ from interpret.explanation import NeuronExplanation
 from interpret.migrations import MIGRATIONS, VERSION
 from interpret.schema import DATABASE
 from interpret.store import create_run, open_run
+from interpret.temporary import clear
 
 Make = Callable[..., NeuronExplanation]
 
@@ -223,9 +224,10 @@ def test_temporary_files_of_killed_processes_go(tmp_path: Path, make: Make) -> N
         gone = folder / f".{socket.gethostname()}.4194300.abcdef12.tmp"
         alive = folder / f".{socket.gethostname()}.{os.getpid()}.abcdef12.tmp"
         elsewhere = folder / ".another.host.1.abcdef12.tmp"
-        for path in (gone, alive, elsewhere):
+        database = tmp_path / f".{socket.gethostname()}.4194300.abcdef12.tmp-journal"
+        for path in (gone, alive, elsewhere, database):
             path.write_bytes(b"half")
-        assert run.files.sweep_temporaries() == 1
+        assert clear(tmp_path) + clear(tmp_path / "arrays") == 2
         assert not gone.exists() and alive.exists() and elsewhere.exists()
 
 

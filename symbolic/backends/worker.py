@@ -43,10 +43,10 @@ class Worker:
             start_new_session=True,
         )
         # Also when the parent ends without calling stop.
-        self._end = weakref.finalize(self, _kill_group, self.process)
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self._selector = selectors.DefaultSelector()
+        self._finish = weakref.finalize(self, _finish, self.process, self._selector, self._stderr)
         self._selector.register(self.process.stdout, selectors.EVENT_READ)
         self._buffer = b""
         self._inbox: deque[Message] = deque()
@@ -154,7 +154,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process and its children now; a thread that waits in `receive` then gets `BackendCrashed`."""
-        self._end()
+        _kill_group(self.process)
 
     def stop(self, patience: float = 0.0) -> None:
         """End the process and its children: after ``patience`` seconds to end by itself, by force."""
@@ -162,15 +162,19 @@ class Worker:
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 self.process.stdin.close()
                 self.process.wait(patience)
-        self._end()
-        self._selector.close()
-        with contextlib.suppress(OSError):
-            os.close(self._stderr)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
         self._closed = True
+        self._finish()
+
+
+def _finish(process: subprocess.Popen[bytes], selector: selectors.BaseSelector, stderr: int) -> None:
+    _kill_group(process)
+    selector.close()
+    with contextlib.suppress(OSError):
+        os.close(stderr)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

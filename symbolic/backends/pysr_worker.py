@@ -130,7 +130,9 @@ def run(job: dict[str, Any], pysr: Any, jl: Any, emit: Callable[..., None]) -> N
     try:
         model.fit(arrays["points"], rows_as_targets)
     finally:
+        # What was found before an error counts too.
         emit("unwatch", job=job["job"])
+        emit("frontier", job=job["job"], rows=read_hall(hall))
     emit("done", job=job["job"], rows=read_hall(hall), notes=notes)
 
 

@@ -1,0 +1,158 @@
+"""PySR's parameters by version, ours among them, and operators under both names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from interpret.errors import UsageError
+from symbolic.backends.base import Settings
+from symbolic.backends.pysr_loss import LOSS, SETUP, STOP, direction_loss
+from symbolic.backends.pysr_options import (
+    KNOWN_OPERATORS,
+    OWN,
+    PARAMETERS,
+    RESERVED,
+    operators,
+    parameters,
+    parse_version,
+    plan,
+)
+from symbolic.operators import BUILTIN, user_operator
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [("2.7.2", (2, 7, 2)), ("2.0.0a2", (2, 0, 0)), ("1.5", (1, 5, 0)), ("3", (3, 0, 0))]
+)
+def test_versions_are_read(text, version):
+    assert parse_version(text) == version
+
+
+def test_a_version_without_numbers_is_refused():
+    with pytest.raises(UsageError, match="no version"):
+        parse_version("latest")
+
+
+def test_the_declared_counts_are_those_of_the_signatures():
+    assert [len(parameters(v)) for v in [(1, 5, 0), (1, 5, 10), (2, 0, 0), (2, 7, 2)]] == [93, 94, 106, 108]
+
+
+def test_nothing_is_declared_twice_or_both_ours_and_theirs():
+    everything = [name for names in PARAMETERS.values() for name in names]
+    assert len(everything) == len(set(everything))
+    assert not set(OWN) & set(everything)
+    assert set(RESERVED) <= set(everything)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_what_the_backend_needs_for_itself_is_refused_with_a_reason(name):
+    with pytest.raises(UsageError, match="cannot be set here"):
+        plan(Settings(options={name: 1}), (2, 7, 2))
+
+
+def test_every_other_parameter_of_the_version_reaches_pysr():
+    for version in [(1, 5, 0), (2, 7, 2)]:
+        for name in parameters(version) - set(RESERVED):
+            assert plan(Settings(options={name: 1}), version).arguments[name] == 1
+
+
+def test_an_option_of_a_later_version_is_named_with_it():
+    with pytest.raises(UsageError, match=r"PySR 1\.5\.0 has no option 'use_tracing'; it came with 2\.3\.0"):
+        plan(Settings(options={"use_tracing": True}), (1, 5, 0))
+
+
+@pytest.mark.parametrize("value", [object(), {"f": lambda: 0}, [np.zeros(2)], {1: 2}])
+def test_values_that_cannot_be_sent_are_refused(value):
+    with pytest.raises(UsageError, match="another process"):
+        plan(Settings(options={"constraints": value}), None)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, True, "fast"])
+def test_our_own_options_are_checked(value):
+    with pytest.raises(UsageError, match="positive number"):
+        plan(Settings(options={"patience": value}), None)
+
+
+def test_a_version_that_lacks_one_of_ours_says_so(monkeypatch):
+    monkeypatch.setitem(PARAMETERS, (1, 5, 0), PARAMETERS[1, 5, 0] - {"input_stream"})
+    monkeypatch.setitem(PARAMETERS, (2, 0, 0), PARAMETERS[2, 0, 0] | {"input_stream"})
+    made = plan(Settings(), (1, 5, 0))
+    assert "input_stream" not in made.arguments
+    assert any("'input_stream'" in note for note in made.notes)
+
+
+def test_a_small_complexity_is_raised_and_said():
+    made = plan(Settings(max_complexity=3), (2, 7, 2))
+    assert made.arguments["maxsize"] == 7
+    assert any("raised to 7" in note for note in made.notes)
+
+
+def test_batching_can_be_turned_on():
+    assert plan(Settings(), None).arguments["batching"] is False
+    assert plan(Settings(options={"batching": True, "batch_size": 50}), None).arguments["batching"] is True
+
+
+def test_all_our_operators_have_a_name_there():
+    assert set(BUILTIN) <= KNOWN_OPERATORS
+    binary, unary, custom = operators(BUILTIN)
+    assert binary == ["+", "-", "*", "/", "^"]
+    assert len(binary) + len(unary) == len(BUILTIN)
+    assert custom == ("sigmoid",)
+
+
+def test_an_unknown_operator_is_named():
+    with pytest.raises(UsageError, match="no operator 'gamma'"):
+        operators(["+", "gamma"])
+
+
+@pytest.mark.parametrize("julia", [None, "exp(-x^2)", "other(x) = x", "bump(x, y) = x", "f; rm(x) = x"])
+def test_user_operators_need_their_own_julia_definition(julia):
+    bump = user_operator("bump", np.exp, np.exp, julia=julia)
+    with pytest.raises(UsageError, match="Julia source"):
+        operators(["bump"], [bump])
+
+
+def test_the_loss_ignores_sign_and_scale_and_refuses_points_without_direction():
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(30, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    lengths = rng.uniform(0.1, 9, size=(30, 1))
+    assert direction_loss(lengths * directions, directions) == pytest.approx(0, abs=1e-15)
+    assert direction_loss(-lengths * directions, directions) == pytest.approx(0, abs=1e-15)
+    broken = directions.copy()
+    broken[4] = 0
+    assert direction_loss(broken, directions) == np.inf
+    broken[4] = np.nan
+    assert direction_loss(broken, directions) == np.inf
+
+
+def test_the_loss_projects_and_weighs():
+    rng = np.random.default_rng(1)
+    normal = np.ones(3) / np.sqrt(3)
+    projector = np.eye(3) - np.outer(normal, normal)
+    raw = rng.normal(size=(30, 3))
+    inside = raw @ projector
+    directions = inside / np.linalg.norm(inside, axis=1, keepdims=True)
+    # What points out of the manifold does not count, in one projector for all or one for each.
+    for shape in (projector, np.repeat(projector[None], 30, 0)):
+        assert direction_loss(raw + 5 * normal, directions, None, shape) == pytest.approx(0, abs=1e-15)
+    weights = np.zeros(30)
+    weights[:10] = 1
+    mixed = np.where(np.arange(30)[:, None] < 10, directions, -directions)
+    assert direction_loss(mixed, directions, weights) == pytest.approx(0, abs=1e-15)
+    assert direction_loss(mixed, directions) == pytest.approx(1 - 10 / 30)
+
+
+def test_the_julia_source_is_whole():
+    # One begin block each way of reading it, three positional arguments, rows found by y: what batching needs.
+    for source in (SETUP, LOSS):
+        words = source.replace("(", " ").replace("\n", " ").split()
+        opened = sum(words.count(word) for word in ("begin", "function", "if", "for", "else")) - words.count(
+            "else"
+        )
+        assert opened == words.count("end")
+    assert "function twinscope_loss(tree, dataset::Dataset{T,L}, options) where {T,L}" in LOSS
+    assert "dataset.y" in LOSS
+    assert LOSS.count("eval_grad_tree_array") == 1
+    assert "variable=true" in LOSS
+    assert STOP.startswith("twinscope_stop(loss, complexity) =")

@@ -1,0 +1,175 @@
+"""The worker's own script, with a stub in place of PySR: frontiers, limits, options and the way it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interpret.errors import BackendCrashed, BackendFailed, BackendOutOfMemory, UsageError
+from symbolic.backends.base import Settings
+from symbolic.backends.pysr import _SCRIPT, PySR
+from symbolic.backends.pysr_loss import LOSS
+from symbolic.operators import user_operator
+from symbolic.parser import parse
+from symbolic.targets import build
+
+STUB = Path(__file__).with_name("stub_pysr")
+FIRST = (parse("x0"),)
+BETTER = (*FIRST, parse("(x0 * x0) + (2.0 * (x1 * x1))"))
+
+
+@pytest.fixture(scope="module")
+def targets():
+    points = np.random.default_rng(0).uniform(-1, 1, (60, 2))
+    return build(points, points * [2, 4])
+
+
+@pytest.fixture
+def stub(monkeypatch, tmp_path):
+    """A backend whose worker finds the stub; the script it plays and the note it leaves."""
+
+    def make(script):
+        monkeypatch.setenv("PYTHONPATH", str(STUB))
+        monkeypatch.setenv("STUB_SCRIPT", script)
+        monkeypatch.setenv("STUB_NOTE", str(tmp_path / "note"))
+        monkeypatch.setattr(PySR, "available", lambda self: None)
+        monkeypatch.setattr(PySR, "version", lambda self: (2, 7, 2))
+        return PySR()
+
+    return make
+
+
+def note(tmp_path):
+    return json.loads((tmp_path / "note").read_text())
+
+
+def test_a_search_reaches_pysr_with_our_settings(stub, targets, tmp_path):
+    bump = user_operator("bump", lambda x: np.exp(-x * x), lambda x: -2 * x, julia="bump(x) = exp(-x^2)")
+    settings = Settings(
+        operators=("+", "*", "sin", "sigmoid"),
+        user_operators=(bump,),
+        seed=7,
+        time_limit=60,
+        options={"niterations": 3, "parsimony": 0.01, "enough": 1e-6},
+    )
+    with stub("plain") as backend:
+        result = backend.search(targets, settings)
+        first = backend._worker.process.pid
+        again = backend.search(targets, settings)
+        assert backend._worker.process.pid == first
+    assert result.candidates == again.candidates == BETTER
+    seen = note(tmp_path)
+    given = seen["given"]
+    assert given["binary_operators"] == ["+", "*"]
+    assert given["unary_operators"] == ["sin", "sigmoid(x) = 1 / (1 + exp(-x))", "bump(x) = exp(-x^2)"]
+    assert seen["mappings"] == ["bump", "sigmoid"]
+    assert given["random_state"] == 7
+    assert given["niterations"] == 3
+    assert (given["deterministic"], given["parallelism"], given["precision"]) == (True, "serial", 64)
+    assert given["batching"] is False
+    assert given["loss_function"] == LOSS
+    assert 1 < given["timeout_in_seconds"] < 60
+    assert seen["projectors"] == [0, 0, 0]
+    assert seen["enough"] == 1e-6
+    # Zygote comes before the loss, and the definitions are evaluated once for both searches.
+    assert seen["told"][0] == "using Zygote: Zygote"
+    assert sum("const TWINSCOPE_DIRECTIONS" in code for code in seen["told"]) == 1
+    # parsimony is PySR's, but this installation does not have it.
+    assert any("no option 'parsimony'" in message for message in result.messages)
+
+
+def test_projections_reach_the_loss(stub, tmp_path):
+    rng = np.random.default_rng(0)
+    points = rng.dirichlet(np.ones(3), 80)
+    targets = build(points, points * [2, 4, 6])
+    assert targets.projector is not None
+    with stub("plain") as backend:
+        backend.search(targets, Settings())
+    shape = note(tmp_path)["projectors"]
+    assert shape in ([1, 3, 3], [len(targets.fit), 3, 3])
+
+
+@pytest.mark.parametrize(("script", "found"), [("killed", BETTER), ("torn", FIRST)])
+def test_a_killed_worker_loses_no_frontier(script, found, stub, targets):
+    with stub(script) as backend:
+        result = backend.search(targets, Settings())
+    assert result.candidates == found
+    assert type(result.failure) is BackendCrashed
+    assert "SIGKILL" in str(result.failure)
+    assert "stub PySR starts" in str(result.failure)
+
+
+def test_memory_beyond_the_limit_ends_the_worker_with_its_frontier(stub, targets, tmp_path):
+    with stub("memory") as backend:
+        result = backend.search(targets, Settings(memory_limit=300 << 20))
+    assert result.candidates == BETTER
+    assert type(result.failure) is BackendOutOfMemory
+    assert "300 MiB allowed" in str(result.failure)
+    assert note(tmp_path)["limit"] > 300 << 20
+
+
+def test_a_julia_error_is_named_and_the_worker_lives_on(stub, targets):
+    with stub("error") as backend:
+        for _ in range(2):
+            result = backend.search(targets, Settings())
+            assert result.candidates == FIRST
+            assert type(result.failure) is BackendFailed
+            assert "a Julia error" in str(result.failure)
+            assert backend._worker is not None
+
+
+def test_a_search_without_improvement_is_asked_to_stop(stub, targets):
+    with stub("endless") as backend:
+        result = backend.search(targets, Settings(options={"patience": 0.5}))
+        assert backend._worker is not None
+    assert result.candidates == BETTER
+    assert not result.interrupted
+
+
+def test_a_worker_whose_parent_was_killed_ends(tmp_path):
+    script = f"""
+import sys, time
+from symbolic.backends.worker import Worker
+import os
+worker = Worker([sys.executable, "-P", {str(_SCRIPT)!r}, str(os.getpid()), "0"])
+worker.receive(60)
+print(worker.process.pid, flush=True)
+time.sleep(600)
+"""
+    environment = os.environ | {"PYTHONPATH": str(STUB), "STUB_SCRIPT": "plain"}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    worker = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(100):
+        stat = Path(f"/proc/{worker}/stat")
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the worker outlived its parent")
+
+
+def test_the_script_imports_neither_torch_nor_this_package():
+    code = _SCRIPT.read_text()
+    assert "import torch" not in code
+    assert "from symbolic" not in code
+    assert "import symbolic" not in code
+
+
+def test_options_are_refused_before_a_worker_starts(stub, targets):
+    with stub("plain") as backend:
+        with pytest.raises(UsageError, match="did you mean niterations"):
+            backend.search(targets, Settings(options={"niteration": 3}))
+        assert backend._worker is None

@@ -102,18 +102,38 @@ def trained(rule: Function, d: int, seed: int) -> nn.Module:
 
 def exact() -> list[VerdictCase]:
     rules: list[tuple[str, Function, np.ndarray]] = [
-        ("sigmoid of an ellipse", lambda x: torch.sigmoid(3 * (x[:, 0] ** 2 + 2 * x[:, 1] ** 2 - 1)), uniform(-1, 1, 2)),
-        ("tanh of a product and a term", lambda x: torch.tanh(x[:, 0] * x[:, 1] + x[:, 2]), uniform(-1, 1, 3)),
+        (
+            "sigmoid of an ellipse",
+            lambda x: torch.sigmoid(3 * (x[:, 0] ** 2 + 2 * x[:, 1] ** 2 - 1)),
+            uniform(-1, 1, 2),
+        ),
+        (
+            "tanh of a product and a term",
+            lambda x: torch.tanh(x[:, 0] * x[:, 1] + x[:, 2]),
+            uniform(-1, 1, 3),
+        ),
         ("sine and square", lambda x: torch.sin(x[:, 0]) + x[:, 1] ** 2, uniform(-2, 2, 2)),
         ("exponential less a line", lambda x: torch.exp(x[:, 0]) - 3 * x[:, 1], uniform(-1, 1, 2)),
-        ("cube of a mixed sum", lambda x: (x[:, 0] + 2 * x[:, 1] - x[:, 2] * x[:, 3] + 9) ** 3, uniform(-1, 1, 4)),
+        (
+            "cube of a mixed sum",
+            lambda x: (x[:, 0] + 2 * x[:, 1] - x[:, 2] * x[:, 3] + 9) ** 3,
+            uniform(-1, 1, 4),
+        ),
         ("product of three", lambda x: x[:, 0] * x[:, 1] * x[:, 2], uniform(0.5, 2, 3)),
         ("difference of squares", lambda x: x[:, 0] ** 2 - x[:, 1] ** 2 + x[:, 2], uniform(-1, 1, 3)),
         ("quotient", lambda x: torch.log(x[:, 0] / x[:, 1]), uniform(0.5, 3, 2)),
         ("radius", lambda x: torch.sqrt(x[:, 0] ** 2 + x[:, 1] ** 2 + x[:, 2] ** 2), uniform(0.1, 1, 3)),
-        ("signed sum of squares", lambda x: torch.tanh((x[:, 0] - x[:, 1]) ** 2 - x[:, 2] ** 2), uniform(-1, 1, 3)),
-        ("plane in five", lambda x: torch.exp(x @ torch.tensor([1.0, -2, 3, 0.5, 1], dtype=x.dtype)), uniform(-1, 1, 5)),
-    ]  # fmt: skip
+        (
+            "signed sum of squares",
+            lambda x: torch.tanh((x[:, 0] - x[:, 1]) ** 2 - x[:, 2] ** 2),
+            uniform(-1, 1, 3),
+        ),
+        (
+            "plane in five",
+            lambda x: torch.exp(x @ torch.tensor([1.0, -2, 3, 0.5, 1], dtype=x.dtype)),
+            uniform(-1, 1, 5),
+        ),
+    ]
     cases = [VerdictCase(name, "EXACT", Concept(rule).double(), X) for name, rule, X in rules]
     learned = trained(lambda x: x[:, 0] * x[:, 1] + 0.5 * x[:, 2] ** 2, 3, seed=1)
     return [
@@ -132,28 +152,66 @@ def approximate() -> list[VerdictCase]:
         inside = (x[:, 0] > 0.6) & (x[:, 1] > 0.0)
         return torch.where(inside, -2 * x[:, 0] + x[:, 1], x[:, 0] + 2 * x[:, 1])
 
-    plane: Function = lambda x: (x[:, 0] + x[:, 1]) / 2**0.5
-    square: Function = lambda x: x[:, 0] ** 2 + x[:, 1] + x[:, 2]
+    def plane(x: Tensor) -> Tensor:
+        return (x[:, 0] + x[:, 1]) / 2**0.5
+
+    def square(x: Tensor) -> Tensor:
+        return x[:, 0] ** 2 + x[:, 1] + x[:, 2]
+
     return [
-        VerdictCase("two rules, the second in a tenth", "APPROXIMATE", Concept(piecewise).double(), uniform(-1, 1, 3)),
-        VerdictCase("another plane in one corner", "APPROXIMATE", Concept(corner).double(), uniform(-1, 1, 2)),
-        VerdictCase("plane, disturbed", "APPROXIMATE", Concept(disturbed(plane, 2, 3, 0.25)).double(), uniform(-1, 1, 2)),
-        VerdictCase("square, disturbed", "APPROXIMATE", Concept(disturbed(square, 3, 4, 0.45)).double(), uniform(-1, 1, 3)),
-        VerdictCase("plane in three, disturbed", "APPROXIMATE", Concept(disturbed(plane, 3, 5, 0.25)).double(), uniform(-1, 1, 3)),
-        VerdictCase("square, disturbed less", "APPROXIMATE", Concept(disturbed(square, 3, 6, 0.35)).double(), uniform(-1, 1, 3)),
-    ]  # fmt: skip
+        VerdictCase(
+            "two rules, the second in a tenth", "APPROXIMATE", Concept(piecewise).double(), uniform(-1, 1, 3)
+        ),
+        VerdictCase(
+            "another plane in one corner", "APPROXIMATE", Concept(corner).double(), uniform(-1, 1, 2)
+        ),
+        VerdictCase(
+            "plane, disturbed",
+            "APPROXIMATE",
+            Concept(disturbed(plane, 2, 3, 0.25)).double(),
+            uniform(-1, 1, 2),
+        ),
+        VerdictCase(
+            "square, disturbed",
+            "APPROXIMATE",
+            Concept(disturbed(square, 3, 4, 0.45)).double(),
+            uniform(-1, 1, 3),
+        ),
+        VerdictCase(
+            "plane in three, disturbed",
+            "APPROXIMATE",
+            Concept(disturbed(plane, 3, 5, 0.25)).double(),
+            uniform(-1, 1, 3),
+        ),
+        VerdictCase(
+            "square, disturbed less",
+            "APPROXIMATE",
+            Concept(disturbed(square, 3, 6, 0.35)).double(),
+            uniform(-1, 1, 3),
+        ),
+    ]
 
 
 def none() -> list[VerdictCase]:
     return [
-        *(VerdictCase(f"random network {seed}, d = {d}", "NONE", random_network(d, seed), uniform(-1, 1, d))
-          for d, seed in ((3, 10), (3, 11), (4, 12), (4, 13), (5, 14))),
-        *(VerdictCase(f"waves {seed}, d = {d}", "NONE", Concept(waves(d, seed)).double(), uniform(-1, 1, d))
-          for d, seed in ((2, 20), (3, 21), (3, 22), (4, 23))),
+        *(
+            VerdictCase(f"random network {seed}, d = {d}", "NONE", random_network(d, seed), uniform(-1, 1, d))
+            for d, seed in ((3, 10), (3, 11), (4, 12), (4, 13), (5, 14))
+        ),
+        *(
+            VerdictCase(f"waves {seed}, d = {d}", "NONE", Concept(waves(d, seed)).double(), uniform(-1, 1, d))
+            for d, seed in ((2, 20), (3, 21), (3, 22), (4, 23))
+        ),
         VerdictCase("random network, few points", "NONE", random_network(6, 30), uniform(-1, 1, 6, n=60)),
         VerdictCase("waves, few points", "NONE", Concept(waves(6, 31)).double(), uniform(-1, 1, 6, n=60)),
-        VerdictCase("random network, GP unfaithful on few rows", "NONE", random_network(5, 32), uniform(-1, 1, 5, n=40), "both"),
-    ]  # fmt: skip
+        VerdictCase(
+            "random network, GP unfaithful on few rows",
+            "NONE",
+            random_network(5, 32),
+            uniform(-1, 1, 5, n=40),
+            "both",
+        ),
+    ]
 
 
 def all_cases() -> list[VerdictCase]:

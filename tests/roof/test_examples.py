@@ -1,0 +1,55 @@
+"""Every example runs to its last assertion, and the README's Python does what it prints."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "assert" in path.read_text(encoding="utf8")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_readme_python_works_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = blocks("python")
+    assert len([line for line in block.splitlines() if line.strip()]) == 10
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("EXACT x0^2 + ")
+    assert "out[0]" in printed
+    assert (tmp_path / "runs/ellipse/report.html").stat().st_size > 10_000
+
+
+def test_readme_names_files_and_verbs_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("sh")), flags=re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf8")
+    assert targets == ["demo", "test"]
+    assert all(f"\n{target}:" in makefile for target in targets)
+    from typer.main import get_command
+
+    from interpret.cli import app
+
+    verbs = set(re.findall(r"^twinscope (\w+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
+    assert verbs <= set(get_command(app).commands)  # type: ignore[attr-defined]

@@ -12,9 +12,27 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: The ground: all of ``interpret`` that an engine may import. The rest is the roof, which may import everything.
 GROUND = {
-    "address", "batches", "control", "data", "errors", "formats", "gather", "hashing", "inventory", "jacobian", "loading",
-    "derivatives", "outcome", "passes", "places", "probe", "reading", "state", "structure", "tables",
-}  # fmt: skip
+    "address",
+    "batches",
+    "control",
+    "data",
+    "errors",
+    "formats",
+    "gather",
+    "hashing",
+    "inventory",
+    "jacobian",
+    "loading",
+    "derivatives",
+    "outcome",
+    "passes",
+    "places",
+    "probe",
+    "reading",
+    "state",
+    "structure",
+    "tables",
+}
 
 
 def imports(path: Path) -> set[str]:

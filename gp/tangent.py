@@ -30,7 +30,7 @@ DIMENSION, LEAST, MOST = 512, 32, 16_384
 CACHED = 2**26
 
 
-class _Outputs(nn.Module):
+class Outputs(nn.Module):
     """The probe's values of a batch as a module of the model's parameters."""
 
     def __init__(self, probe: Probe) -> None:
@@ -90,7 +90,7 @@ class TangentMap:
 
     def blocks(self, X: Any) -> Iterator[Block]:
         """Blocks over ``X``, one for each batch of the probe."""
-        outputs = _Outputs(self.probe)
+        outputs = Outputs(self.probe)
         parameters = trained(self.probe)
         directions = Directions(parameters, self.dimension, self.seed)
         for rows, batch in self.probe.batches(X):
@@ -160,7 +160,7 @@ def trained(probe: Probe) -> dict[str, Tensor]:
 
 
 def project(
-    outputs: _Outputs, parameters: dict[str, Tensor], batch: Any, directions: Directions
+    outputs: Outputs, parameters: dict[str, Tensor], batch: Any, directions: Directions
 ) -> tuple[Tensor, Tensor]:
     """Features (L, n, D) and values (n, *shape) of one prepared batch, float64."""
     names = {f"model.{name}": value for name, value in parameters.items()}

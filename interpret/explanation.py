@@ -257,3 +257,15 @@ class NeuronExplanation:
     provenance: Provenance
     failures: tuple[tuple[str, str], ...] = field(default=())
     units: tuple[tuple[str, str], ...] = field(default=())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from interpret.report import notebook
+
+        return notebook(self)
+
+    def __rich__(self) -> object:
+        """What a terminal shows through rich."""
+        from interpret.report.terminal import card
+
+        return card(self)

@@ -50,6 +50,20 @@ def number(value: float, digits: int = 3) -> str:
     return "0"
 
 
+def within(value: float, low: float, high: float) -> tuple[str, str, str]:
+    """A value and its interval, with as many digits as tell the ends apart."""
+    width = high - low
+    size = max(abs(low), abs(high), abs(value))
+    if not math.isfinite(width) or width <= 0 or size == 0:
+        return number(value), number(low), number(high)
+    digits = min(max(3, math.floor(math.log10(size)) - math.floor(math.log10(width)) + 2), 9)
+    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    if size >= 1e6 or size < 1e-4:
+        return number(value, digits), number(low, digits), number(high, digits)
+    lower, middle, upper = (f"{at:.{decimals}f}".replace("-", "−") for at in (low, value, high))
+    return middle, lower, upper
+
+
 def signed(value: float, digits: int = 3) -> str:
     """``number`` with its sign always written: contributions pull up or down."""
     return f"+{number(value, digits)}" if value > 0 else number(value, digits)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from interpret.explanation import ExamplePart, Neighbor, QueryCase, Thumbnail
 from interpret.report import pictures
-from interpret.report.clean import close_to_one, count, number, percent, signed, visible
+from interpret.report.clean import close_to_one, count, number, percent, signed, visible, within
 from interpret.report.figures import examples as figures
 from interpret.report.tables import closest_columns, ranges, shades, widest_columns
 from interpret.report.view import NO_EXAMPLES, NOTHING, Case, Example, Examples, Figure, Listing, Stat
@@ -216,12 +216,12 @@ def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
 
 
 def _case_stats(query: QueryCase) -> tuple[Stat, ...]:
-    interval = f"{number(query.low)} to {number(query.high)}"
+    mean, low, high = within(query.mean, query.low, query.high)
     return (
         Stat("network", number(query.network), "The network's own output for this example."),
         Stat(
             "Gaussian process",
-            f"{number(query.mean)} ({interval})",
+            f"{mean} ({low} to {high})",
             "Its mean, with its 95 % interval.",
         ),
         Stat("cancellation", number(query.cancellation, 2), "1: all contributions pull one way."),

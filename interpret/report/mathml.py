@@ -90,7 +90,7 @@ def _parsed(mathml: str) -> ElementTree.Element | None:
     plain = _ENTITY.sub(lambda found: html5.get(found[1], ""), mathml)
     try:
         return ElementTree.fromstring(plain)
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, UnicodeError):
         return None
 
 

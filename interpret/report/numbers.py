@@ -14,6 +14,8 @@ from interpret.explanation import NeuronExplanation
 
 #: Arrays of more numbers than this stay in the run's store: a page would carry megabytes nobody draws.
 MOST_NUMBERS = 6_000
+#: Texts beyond this are cut: names come once per example, and a long one would outweigh all numbers.
+LONGEST = 1_000
 _DIGITS = 7
 _SKIPPED = {"png", "mathml"}
 
@@ -39,9 +41,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, str):
-        # A lone surrogate cannot be written as UTF-8, whatever the page does with it.
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return _text(value)
     return value
+
+
+def _text(value: str) -> str:
+    # A lone surrogate cannot be written as UTF-8, whatever the page does with it.
+    whole = value.encode("utf-8", "replace").decode("utf-8")
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}… ({len(whole)} characters)"
 
 
 def _array(value: np.ndarray) -> Any:

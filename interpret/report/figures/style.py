@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,7 @@ _TEXT_STYLE = re.compile(
     r"font-size: ([\d.]+)px; font-family: [^;\"]*(;|(?=\"))|font: ([\d.]+)px [^;\"]*(;|(?=\"))"
 )
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_TAG = re.compile(r"<[^>]+>")
 _GROUP = re.compile(
     r'<g id="data-([a-z]+)-(\d+)">\s*<path d="M ([\d.]+) ([\d.]+)[^"]*"[^>]*stroke: (#\w+)[^>]*>'
 )
@@ -91,7 +93,9 @@ def to_svg(figure: Figure, label: str, titles: Sequence[str] = ()) -> Markup:
     buffer = io.BytesIO()
     figure.patch.set_visible(False)
     blank = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # Texts stay texts in the SVG, and the browser has the letters that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(buffer, format="svg", metadata=blank)
     text = buffer.getvalue().decode("utf-8")
     body = text[text.index("</defs>") + len("</defs>") :] if "<style" in text else text[text.index("<g") :]
@@ -100,16 +104,21 @@ def to_svg(figure: Figure, label: str, titles: Sequence[str] = ()) -> Markup:
 
 def _framed(body: str, text: str, label: str, titles: Sequence[str]) -> Markup:
     box = re.search(r'viewBox="([\d. ]+)"', text)
+    body = _TAG.sub(_shortened, _CLIPS.sub("", body))
     body = _GROUP.sub(lambda found: _marked(found, titles), body)
-    body = _LEVEL.sub("", _IDS.sub("", _CLIPS.sub("", body)))
-    body = _TEXT_STYLE.sub(lambda found: f"font-size: {found[1] or found[3]}px;", body)
-    body = _NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), body)
+    body = _LEVEL.sub("", _IDS.sub("", body))
     for stand_in, variable in _VARIABLES.items():
         body = body.replace(stand_in, f"var({variable})")
     body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><").replace("<g></g>", "")
     view = box[1] if box else "0 0 300 200"
     opening = Markup('<svg class="figure" role="img" aria-label="{}" viewBox="{}">')
     return opening.format(label, view) + Markup(body.strip())
+
+
+def _shortened(tag: re.Match[str]) -> str:
+    """An element without font lists, its coordinates to a hundredth of a point; text is not touched."""
+    plain = _TEXT_STYLE.sub(lambda found: f"font-size: {found[1] or found[3]}px;", tag[0])
+    return _NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), plain)
 
 
 def _marked(found: re.Match[str], titles: Sequence[str]) -> str:

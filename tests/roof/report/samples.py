@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -50,7 +51,7 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def network(X: np.ndarray, y: np.ndarray, hidden: int = 32) -> tuple[MLPClassifier, callable]:
+def network(X: np.ndarray, y: np.ndarray, hidden: int = 32) -> tuple[MLPClassifier, Callable]:
     """A trained classifier and its penultimate activations."""
     model = MLPClassifier((hidden,), activation="tanh", random_state=0, max_iter=300).fit(X, y)
     return model, lambda at: np.tanh(at @ model.coefs_[0] + model.intercepts_[0])
@@ -61,7 +62,7 @@ def examples_of(
     H_test: np.ndarray,
     v: np.ndarray,
     v_test: np.ndarray,
-    look: callable,
+    look: Callable,
     labels: list[str],
     names: list[str],
 ) -> ExamplePart:
@@ -439,3 +440,122 @@ def table(unit: int = 0) -> NeuronExplanation:
         provenance=PROVENANCE,
         units=(("worst area", "px²"), ("mean texture", "grey levels")),
     )
+
+
+@cache
+def series() -> NeuronExplanation:
+    """The logit of rising series against falling ones, with noise."""
+    rng = np.random.default_rng(3)
+    time = np.linspace(0, 1, 40)
+    y = rng.integers(0, 2, 160)
+    X = np.sin(6 * time) * (2 * y[:, None] - 1) + 0.3 * rng.standard_normal((160, 40))
+    return _by_example(X, y, "series", "Sine classifier", lambda row: {"values": tuple(X[row].tolist())})
+
+
+@cache
+def texts() -> NeuronExplanation:
+    """The logit of praise against complaint, from counts of a few words."""
+    rng = np.random.default_rng(4)
+    words = ("good", "fine", "warm", "bright", "bad", "cold", "late", "broken")
+    y = rng.integers(0, 2, 160)
+    X = rng.poisson(
+        np.where(y[:, None] == 1, [2, 1, 1, 1, 0.2, 0.2, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2, 2, 1, 1, 1])
+    )
+    said = [" ".join(word for word, n in zip(words, row, strict=True) for _ in range(n)) or "…" for row in X]
+    return _by_example(X.astype(float), y, "text", "Reviews", lambda row: {"text": f"It was {said[row]}."})
+
+
+def _by_example(
+    X: np.ndarray, y: np.ndarray, kind: str, model_name: str, shown: Callable
+) -> NeuronExplanation:
+    model, hidden = network(X[:120], y[:120], 12)
+    H = hidden(X)
+    v = (H @ model.coefs_[1] + model.intercepts_[1])[:, 0]
+
+    def look(at: int, test: bool) -> Thumbnail:
+        row = at + 120 * test
+        return Thumbnail(at, kind, str(y[row]), **shown(row))
+
+    labels = [str(label) for label in y[:120]]
+    part = examples_of(H[:120], H[120:], v[:120], v[120:], look, labels, [])
+    return NeuronExplanation(
+        address="out[0]",
+        title=model_name,
+        model=model_name,
+        verdict=Verdict.NONE,
+        claim="Only the example engine was asked.",
+        reasons=("No formula was searched.",),
+        advice=(),
+        formula=None,
+        examples=part,
+        crosscheck=None,
+        provenance=PROVENANCE,
+    )
+
+
+def small() -> NeuronExplanation:
+    """A neuron written by hand, every number plain: for golden files."""
+    nan = float("nan")
+    rows = (
+        FrontierRow(1, 1, 0.2, 0.21, 0.25, 0.2, "x0", "x_{0}", "<math><msub><mi>x</mi><mn>0</mn></msub></math>"),
+        FrontierRow(
+            3, 2, 0.0009, 0.001, 0.0012, 0.001, "x0 + 2*x1", "x_{0} + 2 x_{1}",
+            "<math><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>+</mo><mrow><mn>2</mn><mo>&InvisibleTimes;</mo>"
+            "<msub><mi>x</mi><mn>1</mn></msub></mrow></mrow></math>", True,
+        ),
+    )  # fmt: skip
+    grid = np.linspace(-1, 1, 5)
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    unit = np.tile([1.0, 2.0], (4, 1)) / np.sqrt(5)
+    formula = FormulaPart(
+        verdict=Verdict.EXACT,
+        reasons=("It is below the threshold.",),
+        advice=(),
+        engine="eigen",
+        expression=rows[1].expression,
+        latex=rows[1].latex,
+        mathml=rows[1].mathml,
+        variables=("x0", "x1"),
+        operators=("+", "*"),
+        tree="{}",
+        misalignment=0.001,
+        misalignment_low=0.0008,
+        misalignment_high=0.0012,
+        mse=0.001,
+        frontier=rows,
+        coefficients=(Coefficient("x1", 2.0, 1.95, 2.05),),
+        link=LinkFigure("linear", "φ(T) = 2·T", 0.9995, True, grid, 2 * grid, grid, 2 * grid),
+        controls=(Control("permuted targets", 0.4, "x0*x1", 0.0025, True),),
+        alternatives=("x0 + 1.99*x1",),
+        names=("x0", "x1"),
+        points=points,
+        directions=unit,
+        formula_directions=unit,
+        cosines=np.ones(4),
+        points_used=4,
+        points_dropped=1,
+        failing=FailingRegion("x0 > 0.5", 0.25, 0.01, 0.001, (0, 1)),
+        attributions_formula=np.array([0.4, 0.6]),
+        attributions_network=np.array([0.5, 0.5]),
+        seconds=0.5,
+    )
+    pictures = tuple(
+        Thumbnail(at, "row", f"class {at % 2}", names=("x0", "x1"), values=(at / 2, -at)) for at in range(4)
+    )
+    case = QueryCase(
+        "typical", 7, 1.0, 1.01, 0.9, 1.1, 1.2, 0.4, (Neighbor(1, 0.99, 0.5), Neighbor(2, 0.9, -0.1, (0, 3))),
+        (Neighbor(3, nan, 0.6),), Thumbnail(7, "row", "class 1", names=("x0", "x1"), values=(0.5, -1.5)),
+    )  # fmt: skip
+    values = np.array([-1.0, 0.0, 1.0])
+    examples = ExamplePart(
+        kernel="activation", noise=1.0, examples=4, pearson=0.99995, r2=0.9999, mae=0.01, coverage95=0.95,
+        loglik=1.0, cancellation=1.2, agreement=1.0, held_out=True, network=values, mean=values + 0.01,
+        low=values - 0.1, high=values + 0.1, levels=np.array([0.5, 0.9]), coverage=np.array([0.6, 0.9]),
+        cases=(case,), thumbnails=pictures, prototypes=Prototypes((0, 3), (1.0, -1.0), (0.5, 0.9)),
+        suspects=(Suspect(2, "class 0", "class 1", -4.0),), notes=("Nothing goes round the layer.",), baseline=0.1,
+    )  # fmt: skip
+    return NeuronExplanation(
+        address="fc[0]", title="net · fc[0]", model="net", verdict=Verdict.EXACT, claim="It computes x0 + 2·x1.",
+        reasons=formula.reasons, advice=("Nothing.",), formula=formula, examples=examples,
+        crosscheck=CrossCheck(0.999, 0.98, 0.97, 0.05), provenance=PROVENANCE, units=(("x0", "m"),),
+    )  # fmt: skip

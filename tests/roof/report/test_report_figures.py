@@ -1,0 +1,159 @@
+"""Figures: what is drawn is where the data say, and a figure is small, safe, and the same each time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from types import ModuleType
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from interpret.report.figures import examples, style, symbolic
+from interpret.report.figures.panel import Panel, Scale
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def strokes(svg: str, variable: str) -> np.ndarray:
+    """All ends of strokes drawn in a colour, (N, 2, 2)."""
+    found = []
+    for path in ElementTree.fromstring(svg).iter("path"):
+        if f"stroke: var({variable})" in path.get("style", "") and "fill: none" in path.get("style", ""):
+            numbers = [float(at) for at in re.findall(r"-?[\d.]+", path.get("d", ""))]
+            if path.get("d", "").count("M") == path.get("d", "").count("L"):
+                found.append(np.reshape(numbers, (-1, 2, 2)))
+    return np.concatenate(found) if found else np.zeros((0, 2, 2))
+
+
+def test_dots_lie_where_the_data_say() -> None:
+    x, y = np.array([0.0, 1.0, 2.0]), np.array([10.0, 1000.0, 100.0])
+    with style.drawing(4, 3) as figure:
+        panel = Panel(figure, (1, 1, 1, 1), Scale(0, 2), Scale(10, 1000, log=True))
+        panel.dots(x, y, style.WARN)
+        places = strokes(style.to_svg(figure, "dots"), "--warn")[:, 0]
+    # 72 points an inch, y downwards; the panel spans (1, 1) to (3, 2) inches.
+    np.testing.assert_allclose(places, [[72, 144], [144, 72], [216, 108]], atol=0.01)
+
+
+def test_texts_keep_their_digits() -> None:
+    with style.drawing(4, 3) as figure:
+        Panel(figure, (1, 1, 1, 1), Scale(3, 3.02, "metres per 1.2345 s"), Scale(0, 1))
+        svg = style.to_svg(figure, "digits", ())
+    assert "3.005" in svg
+    assert "metres per 1.2345 s" in svg
+
+
+def test_every_row_of_the_frontier_is_a_dot_with_a_tooltip(samples: ModuleType) -> None:
+    rows = samples.physics().formula.frontier
+    svg = ElementTree.fromstring(symbolic.frontier(rows))
+    marks = [group for group in svg.iter("g") if group.get("data-row") is not None]
+    assert [int(mark.get("data-row", "")) for mark in marks] == list(range(len(rows)))
+    assert all(
+        row.expression in (mark.findtext("title") or "") for row, mark in zip(rows, marks, strict=True)
+    )
+    across = [float(mark.findall("circle")[1].get("cx", "")) for mark in marks]
+    assert across == sorted(across), "complexity grows to the right"
+
+
+def test_the_field_marks_exactly_the_points_that_differ(samples: ModuleType) -> None:
+    part = samples.small().formula
+    turned = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    crossed = replace(part, directions=turned, formula_directions=np.tile([1.0, 0.0], (4, 1)))
+    svg = symbolic.field(crossed, (0, 1))
+    assert len(strokes(svg, "--warn")) == 2
+    assert len(strokes(svg, "--formula")) == 2
+    assert not len(strokes(symbolic.field(part, (0, 1)), "--warn"))
+
+
+def test_a_formula_and_its_negative_draw_the_same_field(samples: ModuleType) -> None:
+    part = samples.physics().formula
+    assert symbolic.field(part, (0, 1)) == symbolic.field(
+        replace(part, formula_directions=-part.formula_directions), (0, 1)
+    )
+
+
+def test_a_slice_takes_the_inputs_the_gradient_leans_on(samples: ModuleType) -> None:
+    part = samples.table().formula
+    pair = symbolic.main_pair(part)
+    assert pair is not None
+    weight = np.abs(part.directions).mean(axis=0)
+    assert set(pair) == set(np.argsort(weight)[-2:].tolist())
+    assert symbolic.main_pair(replace(part, points=part.points[:, :1])) is None
+
+
+def test_the_share_within_an_angle_is_the_share_of_points() -> None:
+    svg = symbolic.angles(np.cos(np.deg2rad([10.0, 20.0, 30.0, 40.0])))
+    line = next(at for at in ElementTree.fromstring(svg).iter("path") if "--formula" in at.get("style", ""))
+    heights = [float(at) for at in re.findall(r"[ML] [\d.]+ ([\d.]+)", line.get("d", ""))]
+    steps = sorted(set(heights), reverse=True)
+    assert np.allclose(np.diff(steps), np.diff(steps)[0], atol=0.02)
+    assert len(steps) == 4
+
+
+def test_same_data_same_bytes_and_no_ids(samples: ModuleType) -> None:
+    part = samples.digits().examples
+    first = examples.fidelity(part)
+    assert first == examples.fidelity(part)
+    assert " id=" not in first
+    assert "url(#" not in first
+    assert len(first) < 40_000
+
+
+def test_the_users_matplotlib_is_left_alone(samples: ModuleType) -> None:
+    mpl.rcParams["font.size"] = 17.0
+    try:
+        plain = examples.calibration(np.array([0.5]), np.array([0.4]))
+        assert mpl.rcParams["font.size"] == 17.0
+        mpl.rcParams["font.size"] = 3.0
+        assert examples.calibration(np.array([0.5]), np.array([0.4])) == plain
+    finally:
+        mpl.rcdefaults()
+    from matplotlib import pyplot
+
+    assert not pyplot.get_fignums(), "no figure is left open"
+
+
+@pytest.mark.parametrize(
+    "name", [r"$\frac{1", "a_{b", "</text><script>alert(1)</script>", "\x00\u202e", "x" * 10_000]
+)
+def test_a_name_is_drawn_and_never_parsed(samples: ModuleType, name: str) -> None:
+    part = replace(samples.small().formula, names=(name, "x1"))
+    svg = symbolic.field(part, (0, 1), {"x1": name})
+    tree = ElementTree.fromstring(svg)
+    assert not list(tree.iter("script"))
+    assert len(svg) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+        (-10.0, 10.0, ["−10", "−5", "0", "5", "10"]),
+        (0.0, 1e-5, ["0", "2e−06", "4e−06", "6e−06", "8e−06", "1e−05"]),
+        (3.0, 3.02, ["3.000", "3.005", "3.010", "3.015", "3.020"]),
+    ],
+)
+def test_ticks_are_round_and_told_apart(low: float, high: float, expected: list[str]) -> None:
+    assert [text for _, text in Scale(low, high).marks()] == expected
+
+
+@pytest.mark.parametrize("values", [[], [np.nan], [1.0, 1.0], [np.inf, 2.0], [0.0]])
+def test_limits_exist_for_any_data(values: list[float]) -> None:
+    low, high = style.span(values)
+    assert np.isfinite([low, high]).all()
+    assert low < high
+
+
+def test_figures_of_degenerate_data_do_not_fail(samples: ModuleType) -> None:
+    part, gp = samples.small().formula, samples.small().examples
+    nan = np.full(4, np.nan)
+    row = replace(part.frontier[0], held_out=float("nan"), upper=float("inf"))
+    assert "<svg" in symbolic.frontier([row])
+    assert "<svg" in symbolic.angles(nan)
+    assert "<svg" in symbolic.field(replace(part, directions=np.full((4, 2), np.nan)), (0, 1))
+    assert "<svg" in examples.fidelity(replace(gp, network=nan, mean=nan, low=nan, high=nan))
+    assert "<svg" in examples.prototypes(replace(gp.prototypes, r2=(-50.0,)))
+    assert examples.sparkline([1.0], "one") == ""

@@ -1,0 +1,91 @@
+"""MathML from elsewhere: what is allowed comes through, everything else does not."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interpret.report.mathml import formula
+
+PLAIN = "<math><mi>x</mi></math>"
+
+
+def test_a_formula_comes_through() -> None:
+    shown = formula("<math><mfrac><mn>1</mn><msup><mi>x</mi><mn>2</mn></msup></mfrac></math>")
+    assert "<mfrac><mn>1</mn><msup><mi>x</mi><mn>2</mn></msup></mfrac>" in shown
+
+
+def test_a_sum_can_be_broken_between_its_terms() -> None:
+    shown = formula("<math><mrow><mi>a</mi><mo>+</mo><mi>b</mi><mo>-</mo><mi>c</mi></mrow></math>")
+    assert shown.count("<math>") == 3
+    assert '<mo form="infix">−</mo>' in shown
+
+
+def test_a_leading_minus_stays_with_its_term() -> None:
+    assert formula("<math><mo>-</mo><mi>a</mi></math>").count("<math>") == 1
+
+
+def test_a_product_is_not_broken() -> None:
+    shown = formula(
+        "<math><mrow><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mo>·</mo><mi>c</mi></mrow></math>"
+    )
+    assert shown.count("<math>") == 1
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<math><mi onclick='alert(1)'>x</mi></math>",
+        "<math><script>alert(1)</script><mi>x</mi></math>",
+        "<math><mi xmlns:xlink='http://www.w3.org/1999/xlink' xlink:href='javascript:alert(1)'>x</mi></math>",
+        "<math href='javascript:alert(1)'><mi style='position:fixed'>x</mi></math>",
+        "<math><annotation-xml encoding='a'><img src='x' onerror='alert(1)'/></annotation-xml><mi>x</mi></math>",
+        "<math><mi>x</mi><maction actiontype='statusline'><mi>y</mi></maction></math>",
+        "<math><mtext>&lt;script&gt;alert(1)&lt;/script&gt;</mtext></math>",
+        "<math><mi mathvariant='&quot; onload=&quot;alert(1)'>x</mi></math>",
+    ],
+)
+def test_nothing_but_presentation_survives(hostile: str) -> None:
+    shown = formula(hostile)
+    tree = ElementTree.fromstring(str(shown))
+    for element in tree.iter():
+        assert element.tag in {"span", "math", "mi", "mtext"}
+        assert set(element.attrib) <= {"class"}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "",
+        "<math><mi>x</math>",
+        "<svg><mi>x</mi></svg>",
+        "x0 < x1",
+        "<math><mi>x</mi><!-- a comment --></math>",
+        "<!DOCTYPE m [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><math><mi>&b;</mi></math>",
+        "<?xml version='1.0'?><math><mi>x</mi></math>",
+        "<math><mi>" + "x" * 50_000 + "</mi></math>",
+        "<math><mi>\x00</mi></math>",
+    ],
+)
+def test_what_is_no_formula_is_shown_as_text(broken: str) -> None:
+    assert (
+        formula(broken, "x0 < <b>x1</b>") == '<code class="formula-text">x0 &lt; &lt;b&gt;x1&lt;/b&gt;</code>'
+    )
+
+
+def test_named_entities_of_html_are_understood() -> None:
+    assert "\u2062" in formula("<math><mn>2</mn><mo>&InvisibleTimes;</mo><mi>x</mi></math>")
+    assert "&lt;" in formula("<math><mi>x</mi><mo>&lt;</mo><mn>1</mn></math>")
+
+
+@given(st.text(max_size=60))
+def test_any_name_is_only_ever_text(name: str) -> None:
+    from markupsafe import escape
+
+    made = f"<math><mi>{escape(name)}</mi></math>"
+    shown = formula(made, name)
+    tree = ElementTree.fromstring(str(shown).replace("\x00", ""))
+    assert {element.tag for element in tree.iter()} <= {"span", "math", "mi", "code"}

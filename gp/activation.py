@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from gp import folding, tails
-from gp.kernels import Array, Block, Heads, Options
-from gp.site import Layout, Runner, Site, find, length, precise, sample
+from gp.kernels import Array, Block, Heads, Options, by_row
+from gp.site import Layout, Runner, Site, find, length, precise, sample, twin
 from gp.tails import Experiment, Named
 from gp.tracing import Watch, first_row
 from interpret.errors import DeadUnit, NotTraceable, UsageError
@@ -126,12 +126,13 @@ class ActivationMap:
 
     def in_channels(self, latent: torch.Tensor) -> torch.Tensor:
         """(n, P, C) from the latent as users see it."""
-        return self._arranged(latent.flatten(1))
+        return self._arranged(by_row(latent))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Configuration and arrays for :func:`restore`."""
         config = {
             "site": asdict(self.site),
+            "double": self.runner.probe.dtype == torch.float64,
             "shape": list(self.heads.shape),
             "primary": self.heads.primary,
             "groups": self.groups,
@@ -249,6 +250,8 @@ def restore(probe: Probe | None, config: dict[str, Any], arrays: dict[str, Any])
     """The map that ``state`` described; None without a model, which it needs to run."""
     if probe is None:
         return None
+    if config["double"]:
+        probe = twin(probe)
     site = dict(config["site"])
     site["layout"] = Layout(**site["layout"])
     site["places"] = tuple(site["places"])

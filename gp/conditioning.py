@@ -29,7 +29,7 @@ class Pass:
     """What one pass over the rows leaves: the sums, a sample, and the rows if they fit."""
 
     sums: Sums
-    sample: Sample
+    sample: Sample | None
     kept: Rows | None
     examples: int
 
@@ -111,7 +111,7 @@ def fitted(made: Pass, metric: str, noise: Tensor, center: bool, rows: Rows | No
     posterior = condition(made.sums.centred(center), metric, noise)
     if rows is not None and needs_refining(posterior.basis, posterior.noise):
         posterior = posterior.refined(block.flat() for block in rows.blocks())
-    return calibrated(posterior, made.sample, made.sums.count)
+    return posterior if made.sample is None else calibrated(posterior, made.sample, made.sums.count)
 
 
 def calibrated(posterior: Posterior, sample: Sample, count: int) -> Posterior:

@@ -39,6 +39,7 @@ class Distillation:
     rows       the training rows, if they can be read
     row_ids    (M,) numbers of the training rows in the data they came from
     notes      whole sentences that the reader must know
+    linear     whether the tail is the identity, so that contributions reach the output itself
     frontier   fidelity and cancellation over noise and metric, where the noise was chosen
     """
 
@@ -58,6 +59,7 @@ class Distillation:
     frontier: tuple[FrontierPoint, ...] = ()
     model_hash: str = ""
     tail: Any = field(default=None, repr=False)
+    linear: bool = True
 
     # -- what the GP is -----------------------------------------------------------------------------------------
 
@@ -177,11 +179,6 @@ class Distillation:
             )
         return self.map.tail(X, latent)
 
-    @property
-    def linear(self) -> bool:
-        """Whether contributions reach the output itself."""
-        return self.tail is None and (self.map is None or self.map.linear)
-
     # -- explanation by example ---------------------------------------------------------------------------------
 
     def contributions(self, x: Any, head: Head = None, by: str = "example") -> Array:
@@ -220,7 +217,7 @@ class Distillation:
         return fidelities.fidelity(self, X)
 
     def novelty(self, X: Any) -> Array:
-        """(N,) how unlike the training data each query is, from the variance: 1 is an ordinary training example."""
+        """(N,) how unlike the training data each query is, from the variance: about 1 for an ordinary example."""
         return fidelities.novelty(self, X)
 
     def leave_one_out(self) -> Array:

@@ -61,7 +61,7 @@ def distill(
         kernel=chosen.kind,
         heads=chosen.heads,
         posterior=fitted(made, metric, level, chosen.center, rows),
-        passed=_light(made),
+        passed=made,
         rows=rows,
         row_ids=np.arange(made.examples),
         places=chosen.places,
@@ -74,6 +74,7 @@ def distill(
         frontier=frontier,
         model_hash=model_hash(probe.model),
         tail=getattr(chosen, "function", None),
+        linear=chosen.linear,
     )
 
 
@@ -123,10 +124,6 @@ def fit_features(
         seed=seed,
         frontier=frontier,
     )
-
-
-def _light(made: Pass) -> Pass:
-    return made
 
 
 def _kernel(name: str, probe: Probe, X: Any, options: Options) -> tuple[FeatureMap, tuple[str, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gp.conditioning import as_numpy, left_out
-from gp.kernels import Array
+from gp.kernels import Array, by_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def observe(d: Distillation, X: Any) -> Observed:
     outputs, truths, latents, variances = [], [], [], []
     for block in d.run(X):
         mean, variance = d.at(block.features)
-        outputs.append(as_numpy(block.outputs.double().flatten(1)))
+        outputs.append(as_numpy(by_row(block.outputs.double())))
         truths.append(as_numpy(block.targets[:, d.heads.place, d.heads.channel]))
         latents.append(as_numpy(mean))
         variances.append(as_numpy(variance))
@@ -70,7 +70,8 @@ def fidelity(d: Distillation, X: Any) -> pd.DataFrame:
     frame.attrs["agreement"] = _agreement(seen)
     rows = np.arange(len(total))
     top = (total + d.baseline).argmax(1) if total.shape[1] > 1 else np.zeros(len(total), int)
-    ratio = size[rows, top] / np.maximum(np.abs(total[rows, top]), 1e-300)
+    beside = np.abs(total[rows, top]) if total.shape[1] > 1 else np.maximum(np.abs(total[:, 0]), spread[0])
+    ratio = size[rows, top] / np.maximum(beside, 1e-300)
     frame.attrs["cancellation_at_largest_head"] = float(np.median(ratio))
     return frame
 
@@ -148,22 +149,23 @@ def _queries(d: Distillation, X: Any, rows: int) -> tuple[torch.Tensor, list[tup
 
 
 def novelty(d: Distillation, X: Any) -> Array:
-    """See :meth:`gp.distillation.Distillation.novelty`: the spread at the query over its mean at the training rows."""
-    scores = []
-    for block in d.run(X):
-        z = d.posterior.basis(block.features)
-        scores.append(as_numpy(_unusual(d, z)))
-    return np.concatenate(scores)
+    """See :meth:`gp.distillation.Distillation.novelty`."""
+    return np.concatenate([as_numpy(unusual(d, d.posterior.basis(block.features))) for block in d.run(X)])
 
 
-def _unusual(d: Distillation, z: torch.Tensor) -> torch.Tensor:
-    """(n,) the noise-free limit of the variance, relative to its mean over the training rows, mean over places."""
+def unusual(d: Distillation, z: torch.Tensor) -> torch.Tensor:
+    """(n,) geometric mean of the variance and of the share of the prior variance that is left, both noise-free.
+
+    Each is relative to an ordinary training row. The variance alone misses queries that lie near the origin in
+    directions no example has, the share alone misses those that are only too long. Mean over groups and places.
+    """
     values = d.posterior.basis.eigenvalues
-    strong = values > 1e-12 * values.amax(-1, keepdim=True)
-    floor = torch.where(strong, values, 1e-12 * values.amax(-1, keepdim=True))
-    ordinary = strong.sum(-1, keepdim=True) / d.passed.sums.count
-    spread = (z**2 / floor[:, None, None]).sum(-1) / ordinary[..., None]
-    return spread.mean((0, 2))
+    floor = torch.maximum(values, 1e-12 * values.amax(-1, keepdim=True))
+    ordinary = (values / floor).sum(-1) / d.passed.sums.count
+    size = values.sum(-1) / d.passed.sums.count
+    left = (z**2 / floor[:, None, None]).sum(-1) / ordinary[:, None, None]
+    length = (z**2).sum(-1) / size[:, None, None]
+    return (left / length.clamp_min(1e-12).sqrt()).mean((0, 2))
 
 
 def leave_one_out(d: Distillation) -> Array:

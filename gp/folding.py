@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gp.kernels import by_row
 from gp.tails import Experiment
 
 #: The experiment has a run of the tail for every place.
@@ -40,7 +41,7 @@ def fold(run: Experiment) -> Fold | None:
     places, channels = run.latent.shape[1:]
     if places > MOST_PLACES:
         return None
-    still = run(torch.zeros(1, places, channels, dtype=torch.float64), [0]).flatten(1)[0]
+    still = run(torch.zeros(1, places, channels, dtype=torch.float64), [0]).reshape(-1)
     by_place = _responses(run, torch.eye(places, dtype=torch.float64)[:, :, None].expand(-1, -1, channels), still)
     by_channel = _responses(run, torch.eye(channels, dtype=torch.float64)[:, None, :].expand(-1, places, -1), still)
     owner = by_channel.abs().argmax(0)
@@ -67,7 +68,7 @@ def _responses(run: Experiment, unit: torch.Tensor, still: torch.Tensor) -> torc
     parts = []
     for start in range(0, len(unit), 256):
         piece = unit[start : start + 256]
-        parts.append((run(piece * step, [0] * len(piece)).flatten(1) - still) / step)
+        parts.append((run(piece * step, [0] * len(piece)).reshape(len(piece), -1) - still) / step)
     return torch.cat(parts)
 
 
@@ -99,7 +100,7 @@ def _holds(run: Experiment, made: Fold) -> bool:
         chosen = latent[..., list(made.channels)] * made.scale + made.offset
         if made.pool is not None:
             chosen = torch.einsum("qp,npc->nqc", made.pool, chosen)
-        expected = run(latent).flatten(1)
+        expected = by_row(run(latent))
         gap = (chosen[:, made.place, made.channel] - expected).abs().max()
         if not bool(gap <= 50 * run.tolerance * expected.std()):
             return False

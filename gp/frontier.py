@@ -21,7 +21,7 @@ from interpret.errors import UsageError
 Tensor = torch.Tensor
 
 #: Unexplained variance that is bought for cleaner contributions: absolute, and as a share of the least there is.
-TOLERANCE, SHARE = 5e-5, 0.05
+TOLERANCE, SHARE = 3e-5, 0.05
 #: Queries and training rows on which cancellation is measured.
 QUERIES, SAMPLE = 64, 4096
 CHOICES = ("auto", "likelihood", "loo")
@@ -66,9 +66,9 @@ class Curve:
 
 
 def grid(examples: int) -> np.ndarray:
-    """Noises in half decades, from the deterministic case up to as much noise as there are examples."""
-    top = 2 * np.log10(max(examples, 10))
-    return 10.0 ** (np.arange(-16, int(np.ceil(top)) + 1) / 2)
+    """Noises, four a decade, from the deterministic case up to as much noise as there are examples."""
+    top = 4 * np.log10(max(examples, 10))
+    return 10.0 ** (np.arange(-32, int(np.ceil(top)) + 1) / 4)
 
 
 def curve(sums: Centred, metric: str, sample: Sample | None, noises: np.ndarray | None = None) -> Curve:
@@ -84,12 +84,22 @@ def curve(sums: Centred, metric: str, sample: Sample | None, noises: np.ndarray 
     residual = (square - explained).clamp_min(0)
     freedom = (values / shrunk).sum(-1)
     left = (1 - (freedom + 1) / sums.count).clamp_min(1e-12)
-    r2 = 1 - residual / left[..., None] ** 2 / square
+    r2 = 1 - _sharpened(sums, sample) * residual / left[..., None] ** 2 / square
     likelihood = _likelihood(sums, cross, shrunk, noise)
     cancellation = np.full(len(noises), np.nan)
     if sample is not None:
         cancellation = _cancellation(turned, sums, cross, noise, sample)
     return Curve(metric, noises, r2.flatten(1).cpu().numpy(), cancellation, likelihood.cpu().numpy())
+
+
+def _sharpened(sums: Centred, sample: Sample | None) -> Tensor:
+    """(G, K) variance over all places beside that at an ordinary place: fidelity is asked for place by place."""
+    if sample is None or sample.targets.shape[1] == 1 or len(sample.targets) < 2:
+        return torch.ones_like(sums.square)
+    inside = sample.targets.var(0)  # (P, C)
+    lower = inside.quantile(0.25, dim=0).reshape(sums.square.shape).to(sums.square)
+    whole = sums.square / sums.count
+    return (whole / torch.maximum(lower, 1e-3 * whole).clamp_min(1e-300)).clamp_min(1)
 
 
 def _likelihood(sums: Centred, cross: Tensor, shrunk: Tensor, noise: Tensor) -> Tensor:

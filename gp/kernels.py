@@ -129,6 +129,11 @@ class Options:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+def by_row(values: torch.Tensor) -> torch.Tensor:
+    """(N, everything else), also where there is nothing else."""
+    return values.reshape(len(values), -1)
+
+
 #: name -> module with ``build(probe, X, options)`` and ``restore(probe, config, arrays)``, both -> FeatureMap
 KERNELS = {
     "activation": "gp.activation",

@@ -45,14 +45,20 @@ def precise(probe: Probe, batch: Any) -> Probe:
     if sum(p.numel() for p in probe.model.parameters()) > MOST_PARAMETERS:
         return probe
     try:
-        twin = copy.copy(probe)
-        twin.model = copy.deepcopy(places.unwrap(probe.model)).double()
-        twin.dtype = torch.float64
-        own, other = Runner(probe)(batch).double(), Runner(twin)(_double(batch))
+        other_probe = twin(probe)
+        own, other = Runner(probe)(batch).double(), Runner(other_probe)(_double(batch))
     except (InterpretError, RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):
         return probe  # the model fixes its own types, or cannot be copied
     same = own.shape == other.shape and bool(((own - other).abs().max() <= 1e-3 * own.abs().max() + 1e-30).all())
-    return twin if same else probe
+    return other_probe if same else probe
+
+
+def twin(probe: Probe) -> Probe:
+    """The same probe of a copy of the model in double precision."""
+    other = copy.copy(probe)
+    other.model = copy.deepcopy(places.unwrap(probe.model)).double()
+    other.dtype = torch.float64
+    return other
 
 
 def _double(batch: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gp.kernels import by_row
 from gp.site import Runner, Site
 from gp.tracing import first_row
 
@@ -52,10 +53,10 @@ class Named:
         if self.axis is None:
             y = function(latent)
         elif self.axis == "all":
-            y = function(latent.flatten(1), -1)
+            y = function(by_row(latent), -1)
         else:
             y = function(latent, self.axis)
-        y = y.flatten(1)
+        y = by_row(y)
         return (y if self.index is None else y[:, self.index]).reshape(len(latent), *self.shape)
 
 
@@ -110,7 +111,7 @@ class Experiment:
         """Share of the output's variance that the paths round the layer carry, with the latent at its mean."""
         rest = self(self.mean.expand_as(self.latent))
         by_layer = self(self.latent) - rest
-        around, through = float(rest.flatten(1).var(0).sum()), float(by_layer.flatten(1).var(0).sum())
+        around, through = float(by_row(rest).var(0).sum()), float(by_row(by_layer).var(0).sum())
         total = around + through
         return around / total if total > 0 else 0.0
 
@@ -120,12 +121,12 @@ class Experiment:
         moved = torch.zeros(channels, dtype=torch.float64)
         for row in range(few):
             base = self.latent[row : row + 1]
-            still = self(base, [row]).flatten(1)
+            still = by_row(self(base, [row]))
             for start in range(0, channels, 256):
                 chosen = torch.arange(start, min(start + 256, channels))
                 pushed = base.repeat(len(chosen), 1, 1)
                 pushed[torch.arange(len(chosen)), :, chosen] += self.spread[chosen, None]
-                gap = self(pushed, [row] * len(chosen)).flatten(1) - still
+                gap = by_row(self(pushed, [row] * len(chosen))) - still
                 moved[chosen] += gap.abs().sum(1) / few
         return moved
 
@@ -138,8 +139,8 @@ def named(latent: torch.Tensor, output: torch.Tensor, tolerance: float) -> Named
         for axis in axes or (None,):
             if axis == 1 and latent.ndim < 3:
                 continue
-            whole = Named(name, axis, None, tuple(latent.shape[1:]))(latent).flatten(1)
-            if whole.shape[1] == count and close(whole, output.flatten(1), tolerance):
+            whole = by_row(Named(name, axis, None, tuple(latent.shape[1:]))(latent))
+            if whole.shape[1] == count and close(whole, by_row(output), tolerance):
                 return Named(name, axis, None, shape)
             if count == 1:
                 near = (whole - output.reshape(-1, 1)).abs().amax(0)

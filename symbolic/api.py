@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from interpret.errors import BadInput, UsageError
 from symbolic import assemble
 from symbolic.backends.base import DEFAULT_OPERATORS, Settings
+from symbolic.deepen import EXACT, TRAINED
 from symbolic.formula import Formula
 from symbolic.operators import Operator
 from symbolic.targets import Targets, build
@@ -34,7 +35,10 @@ def fit(
     time_limit: float | None = None,
     units: Sequence[str] | None = None,
     focus: str = "auto",
+    accuracy: float | None = None,
     progress: Any = None,
+    memory_limit: int | None = None,
+    pysr_options: Mapping[str, Any] | None = None,
 ) -> Formula:
     """Name the closed-form concept that a unit encodes.
 
@@ -50,7 +54,11 @@ def fit(
         time_limit: seconds after which the search stops and returns what it has.
         units: of measurement, one for each input; formulas then respect them.
         focus: "boundary" looks near the sign change of the values only, "all" everywhere, "auto" decides.
+        accuracy: misalignment below which a short formula ends the search; None stands for 1.5e-3, what training
+            leaves of a concept.
         progress: called with a `Progress` after each stage.
+        memory_limit: bytes that a PySR worker may use.
+        pysr_options: parameters of ``PySRRegressor``, for the engine "pysr".
 
     Returns:
         The formula with its frontier, link, verdict and controls.
@@ -62,7 +70,18 @@ def fit(
     The loss is Wetzel's (2024, eq. 5) without its sign: 1 − |mean cos| between ∇T and the unit's gradient.
     """
     started = time.monotonic()
-    settings = _settings(operators, max_terms, max_complexity, seed, time_limit, units, progress)
+    settings = _settings(
+        operators,
+        max_terms,
+        max_complexity,
+        seed,
+        time_limit,
+        units,
+        progress,
+        accuracy or TRAINED,
+        memory_limit,
+        pysr_options,
+    )
     gradients = _rows(probe.gradients(X), "the unit must be scalar")
     values = _column(probe.values(X))
     points = _points(probe, X)
@@ -83,14 +102,29 @@ def fit_gradients(
     time_limit: float | None = None,
     units: Sequence[str] | None = None,
     focus: str = "auto",
+    accuracy: float | None = None,
     progress: Any = None,
+    memory_limit: int | None = None,
+    pysr_options: Mapping[str, Any] | None = None,
 ) -> Formula:
     """The same as `fit` from arrays of any framework: points (N, d), gradients (N, d), values (N,) or None.
 
-    Without values there is no link, and no verdict of EXACT.
+    Without values there is no link, and no verdict of EXACT. As the gradients may be exact, the search goes on until
+    a misalignment of 1e-9 unless ``accuracy`` says otherwise; for a trained network's 1.5e-3 is faster.
     """
     started = time.monotonic()
-    settings = _settings(operators, max_terms, max_complexity, seed, time_limit, units, progress)
+    settings = _settings(
+        operators,
+        max_terms,
+        max_complexity,
+        seed,
+        time_limit,
+        units,
+        progress,
+        accuracy or EXACT,
+        memory_limit,
+        pysr_options,
+    )
     targets = build(points, gradients, values, names=names, seed=seed, focus=focus)
     return assemble.formula(targets, settings, engine, started)
 
@@ -103,6 +137,9 @@ def _settings(
     time_limit: float | None,
     units: Sequence[str] | None,
     progress: Any,
+    accuracy: float,
+    memory_limit: int | None = None,
+    pysr_options: Mapping[str, Any] | None = None,
 ) -> Settings:
     from symbolic.operators import lookup
 
@@ -124,6 +161,9 @@ def _settings(
         time_limit=time_limit,
         units=None if units is None else tuple(units),
         progress=progress,
+        accuracy=accuracy,
+        memory_limit=memory_limit,
+        options=dict(pysr_options or {}),
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interpret.errors import NotConverged, TooFewPoints, UsageError
+from interpret.errors import BackendFailed, NotConverged, TooFewPoints, UsageError
 from interpret.outcome import Verdict
 from symbolic import choice, controls, intervals, judge
 from symbolic import formula as formulas
@@ -18,6 +19,7 @@ from symbolic.choice import Scored
 from symbolic.expression import Tree, evaluate
 from symbolic.formula import Formula
 from symbolic.link import Link, fit_link
+from symbolic.simplify import tidy
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
@@ -39,7 +41,11 @@ def formula(
     second = _backend("pysr")
     if second.available() is not None:
         return found
-    other = _searched(second, targets, settings, deadline, started, redrawn)
+    try:
+        other = _searched(second, targets, settings, deadline, started, redrawn)
+    except BackendFailed as error:
+        # The second opinion is an extra: without it the first one still stands.
+        return replace(found, messages=(*found.messages, str(error)))
     return other if other.verdict is not Verdict.NONE else found
 
 
@@ -78,7 +84,9 @@ def assemble(
 ) -> Formula:
     """Score candidates, choose a row, fit its link, run the controls, judge."""
     user = settings.user_operators
-    rows = choice.score(result.candidates, targets, user, most=(settings.max_terms, settings.max_complexity))
+    # Other engines write x0*x0 + x0*x0; every row is scored as it will be printed.
+    trees = tuple(dict.fromkeys(tidy(tree, user) for tree in result.candidates))
+    rows = choice.score(trees, targets, user, most=(settings.max_terms, settings.max_complexity))
     if not rows:
         raise NotConverged(
             "no candidate formula is finite on the points; allow more operators or terms, or pass points inside "

@@ -1,17 +1,24 @@
-"""One neuron's search, stage by stage; `Run.candidates` is valid at any moment."""
+"""One neuron's search, stage by stage; `Run.candidates` is valid at any moment.
+
+Grammar over the inputs; constants loosened in what that found; tuned functions; structure; evolution. A stage is left
+out when what was found before is settled: simple, and aligned better than training a network could make it.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symbolic import features, gram, supports
-from symbolic.backends.base import Settings
+from symbolic import evolve, features, gram, structure, supports, tuned
+from symbolic.backends.base import Progress, Settings
+from symbolic.choice import tidy
 from symbolic.expression import Tree, linear
 from symbolic.features import Bank, Grammar
+from symbolic.polish import Candidate, Field, candidate, polish
 from symbolic.sizes import cost
 from symbolic.targets import Targets
 
@@ -19,23 +26,40 @@ Array = NDArray[np.float64]
 
 #: Points used to choose supports; coefficients are polished on all points of the fit.
 SEARCH_POINTS = 400
+#: Points used to refine inner constants while searching.
+REFINE_POINTS = 200
+#: Below this misalignment nothing is left to find.
+DONE = 1e-10
+#: A short formula below this misalignment ends the search: closer than training brings a network to its concept.
+TRAINED = 1.5e-3
+#: The same where the gradients may be exact.
+EXACT = 1e-9
+#: Short formulas cost at most this.
+SHORT = 20.0
+#: Rounds of grafting at most.
+GENERATIONS = 3
+#: One more unit of cost must lower the log of the misalignment by this to count while searching.
+PRICE = 0.2
 
 
 @dataclass
 class Run:
-    """The state of one search."""
+    """The state of one search. ``depth`` counts the reductions above it."""
 
     targets: Targets
     settings: Settings
     deadline: float | None = None
+    depth: int = 0
     interrupted: bool = False
     messages: list[str] = field(default_factory=list)
     found: dict[Tree, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = frozenset(self.settings.operators)
-        self.grammar = Grammar(names, self.settings.user_operators)
+        self.user = self.settings.user_operators
+        self.grammar = Grammar(frozenset(self.settings.operators), self.user)
         self.rows = self.targets.fit[:SEARCH_POINTS]
+        self.accuracy = float(self.settings.accuracy or EXACT)
+        self.started = time.monotonic()
 
     def stop(self) -> bool:
         """Whether time is up."""
@@ -46,37 +70,266 @@ class Run:
         return late
 
     def deepen(self) -> None:
-        """Stage after stage until the fit saturates."""
+        """Stage after stage until the fit settles."""
         atoms = features.variables_bank(self.targets.points[self.rows], self.targets.effective_inputs)
-        self.support_search(features.grow(atoms, self.grammar), atoms)
+        stages = (
+            ("grammar", lambda: self.grow(atoms)),
+            ("constants", self.loosen),
+            ("tuned functions", lambda: self.tune(atoms)),
+            ("structure", self.split),
+            ("grafts", lambda: self.graft(atoms)),
+        )
+        for name, stage in stages:
+            if self.stop() or self.settled():
+                return
+            stage()
+            self.report(name)
 
-    def support_search(self, bank: Bank, atoms: Bank) -> None:
+    def report(self, name: str) -> None:
+        """Tell whoever listens how far the search is."""
+        if self.settings.progress is not None and self.depth == 0:
+            best = min(self.found.values(), default=float("nan"))
+            self.settings.progress(Progress("eigen", name, best, time.monotonic() - self.started))
+
+    # Stages
+
+    def grow(self, atoms: Bank) -> None:
+        """The grammar of depth two over the atoms."""
+        bank = features.grow(atoms, self.grammar)
+        kinds = features.kinds(bank, atoms.trees)
+        self.support_search(bank, supports.families(kinds), supports.Effort(most=self.most))
+
+    def loosen(self) -> None:
+        """Free constants of one feature at a time in the best rows, and keep what it buys."""
+        field_ = self.refining()
+        tried: set[Tree] = set()
+        for _ in range(3):
+            improved = False
+            for tree in self.promising(4):
+                if tree in tried or (start := candidate(tree, self.user)) is None:
+                    continue
+                tried.add(tree)
+                for changed in evolve.ranked(self.variants(start), field_, 3):
+                    if self.stop() or self.done():
+                        return
+                    improved |= self.refine(changed, field_, rounds=10) < 0.3 * self.found[tree]
+            if not improved:
+                return
+
+    def variants(self, start: Candidate) -> list[Tree]:
+        """The candidate with one feature loosened, in every way."""
+        found = []
+        for k, feature in enumerate(start.features):
+            for variant in tuned.loosened(feature):
+                changed = (*start.features[:k], variant, *start.features[k + 1 :])
+                found.append(linear(start.coefficients, changed))
+        return found
+
+    def tune(self, atoms: Bank) -> None:
+        """Functions with inner constants on a grid; the best supports then refined."""
+        bank = tuned.bank(atoms, self.grammar, thorough=len(atoms) <= 3, mixed=len(atoms) <= 3)
+        bank = features.grow_small(atoms, self.grammar).join(bank)
+        effort = supports.Effort(beam=6, tries=8, pairs=80, most=min(4, self.most), backward=0, keep=48)
+        pool = self.support_search(bank, [], effort, points=250, enter=False)
+        field_ = self.refining()
+        for size in pool.sizes:
+            trees = {
+                linear(c, [bank.trees[k] for k in support]): loss for support, loss, c in pool.best(size, 48)
+            }
+            worth = sorted(trees, key=lambda tree: np.log(max(trees[tree], DONE)) + PRICE * cost(tree))
+            for tree in worth[:8]:
+                if self.stop() or self.done():
+                    return
+                self.refine(tree, field_, rounds=10)
+        self.loosen()
+
+    def split(self) -> None:
+        """Merge inputs into units, then search over the units."""
+        if self.depth > 3 or self.targets.projector is not None:
+            return
+        units = structure.inputs(self.targets)
+        if len(units) < 3:
+            return
+        merged = self.merge(units)
+        if len(merged) == len(units):
+            return
+        if len(merged) == 1:
+            self.refine(merged[0].tree, self.refining(), rounds=20)
+            return
+        self.descend(merged)
+
+    def merge(self, units: list[structure.Unit]) -> list[structure.Unit]:
+        """Merge pairs of units while some pair has a concept of its own."""
+        tried: set[frozenset[Tree]] = set()
+        again = True
+        while again and len(units) > 1 and not self.stop():
+            again = False
+            for i, j in self.pairs_to_try(units, tried):
+                tried.add(frozenset((units[i].tree, units[j].tree)))
+                tree = self.concept([units[i], units[j]])
+                if tree is not None:
+                    both = units[i].inputs | units[j].inputs
+                    units = [u for k, u in enumerate(units) if k not in (i, j)]
+                    units.append(structure.Unit(tree, both))
+                    again = True
+                    break
+        return units
+
+    def pairs_to_try(
+        self, units: Sequence[structure.Unit], tried: set[frozenset[Tree]]
+    ) -> list[tuple[int, int]]:
+        """Pairs whose direction looks like their own, the clearest first."""
+        ranked = []
+        for i in range(len(units)):
+            for j in range(i + 1, len(units)):
+                if frozenset((units[i].tree, units[j].tree)) in tried or len(units) == 2:
+                    continue
+                problem = structure.reduced(self.targets, [units[i], units[j]])
+                if problem is None:
+                    continue
+                near, anywhere = structure.disagreement(problem)
+                if near < structure.AGREEMENT * anywhere or near < 1e-4:
+                    ranked.append((near / max(anywhere, 1e-9), i, j))
+        return [(i, j) for _, i, j in sorted(ranked)]
+
+    def concept(self, units: Sequence[structure.Unit]) -> Tree | None:
+        """What two units encode together, if their own problem has a clear answer."""
+        problem = structure.reduced(self.targets, units)
+        if problem is None:
+            return None
+        inner = Run(problem, self.settings, self.deadline, self.depth + 1)
+        inner.deepen()
+        self.interrupted |= inner.interrupted
+        best = inner.leading(1)
+        if not best or inner.found[best[0]] > max(structure.CLEAR, 3 * min(inner.found.values())):
+            return None
+        found = candidate(best[0], self.user)
+        assert found is not None
+        return structure.written(tidy(found, inner.refining()).tree, units)
+
+    def descend(self, units: Sequence[structure.Unit]) -> None:
+        """The problem in the merged units, searched like any other; its rows come back in the inputs."""
+        problem = structure.reduced(self.targets, units)
+        if problem is None:
+            return
+        inner = Run(problem, self.settings, self.deadline, self.depth + 1)
+        inner.deepen()
+        self.interrupted |= inner.interrupted
+        field_ = self.refining()
+        for tree in inner.candidates():
+            self.refine(structure.written(tree, units), field_, rounds=12)
+
+    def graft(self, atoms: Bank) -> None:
+        """Put new parts inside the functions of the best rows, generation after generation."""
+        field_ = self.refining()
+        pieces = evolve.parts(atoms.trees[:6], self.grammar.names)
+        tried: set[Tree] = set()
+        for _ in range(GENERATIONS):
+            improved = False
+            best = min(self.found.values())
+            for tree in self.promising(6):
+                start = candidate(tree, self.user)
+                if tree in tried or start is None:
+                    continue
+                tried.add(tree)
+                for changed in evolve.best_grafts(start, pieces, field_, 4):
+                    if self.stop() or self.done():
+                        return
+                    improved |= self.refine(changed, field_, rounds=15) < 0.5 * best
+            self.loosen()
+            if not improved or self.done():
+                return
+
+    # Tools
+
+    @property
+    def most(self) -> int:
+        """Terms at most, while searching."""
+        return min(6 if self.depth else 8, self.settings.max_terms)
+
+    def support_search(
+        self,
+        bank: Bank,
+        families: list[list[int]],
+        effort: supports.Effort,
+        points: int = SEARCH_POINTS,
+        enter: bool = True,
+    ) -> supports.Pool:
         """Search supports of a bank and enter the best of every size."""
-        turned = self.turn(bank.gradients)
-        effort = supports.Effort(most=min(8, self.settings.max_terms))
+        turned = self.turn(bank.gradients)[:, :points]
         search = supports.Search(turned, bank.sizes, effort, self.stop)
         try:
-            search.run(supports.families(features.kinds(bank, atoms.trees)))
+            search.run(families)
         finally:
-            self.enter(search.pool, bank)
+            if enter:
+                self.enter(search.pool, bank)
+        return search.pool
 
     def turn(self, gradients: Array) -> Array:
         """Gradients (K, n, d) at the search's rows, projected and turned."""
         return gram.turn(self.targets.project(gradients, self.rows), self.targets.directions[self.rows])
 
+    def refining(self) -> Field:
+        """The field that inner constants are refined on."""
+        return Field(self.targets, self.rows[:REFINE_POINTS], self.user)
+
+    def refine(self, tree: Tree, field_: Field, rounds: int) -> float:
+        """Polish all constants of a tree and enter the result; returns its misalignment."""
+        start = candidate(tree, self.user)
+        if start is None:
+            return np.inf
+        with np.errstate(all="ignore"):
+            better, loss = polish(start, field_, rounds, patience=0.0)
+        if np.isfinite(loss):
+            self.note(better.tree, loss)
+        return loss
+
+    def note(self, tree: Tree, loss: float) -> None:
+        """Enter a tree with its misalignment."""
+        self.found[tree] = min(loss, self.found.get(tree, np.inf))
+
     def enter(self, pool: supports.Pool, bank: Bank, each: int = 3) -> None:
         """Turn the best supports of a pool into candidate trees."""
         for size in pool.sizes:
             for support, loss, coefficients in pool.best(size, each):
-                tree = linear(coefficients, [bank.trees[k] for k in support])
-                self.found[tree] = min(loss, self.found.get(tree, np.inf))
+                self.note(linear(coefficients, [bank.trees[k] for k in support]), loss)
+
+    def price(self, tree: Tree) -> float:
+        """What the choice will weigh: the log of the misalignment and the length."""
+        return float(np.log(max(self.found[tree], DONE)) + PRICE * cost(tree))
+
+    def leading(self, count: int) -> list[Tree]:
+        """The trees that pay best for their length."""
+        return sorted(self.found, key=lambda tree: (self.price(tree), cost(tree)))[:count]
+
+    def promising(self, count: int) -> list[Tree]:
+        """The trees that pay best, and the best aligned of few terms."""
+        short = [tree for tree in self.found if cost(tree) <= 1.5 * SHORT]
+        closest = sorted(short, key=lambda tree: (self.found[tree], cost(tree)))[:count]
+        return list(dict.fromkeys([*self.leading(2), *closest]))[:count]
+
+    def done(self) -> bool:
+        """Whether an exact formula was found."""
+        return min(self.found.values(), default=np.inf) < DONE
+
+    def settled(self) -> bool:
+        """Whether deeper stages are worth their time."""
+        if self.done():
+            return True
+        short = [tree for tree in self.found if cost(tree) <= SHORT]
+        if not short:
+            return False
+        # Parts of a formula must be better than the whole: their errors add up.
+        return self.found[min(short, key=self.price)] < self.accuracy * 0.1**self.depth
 
     def candidates(self) -> list[Tree]:
         """The trees worth polishing: near the frontier of size against misalignment, simplest first."""
-        kept: list[Tree] = []
+        kept = self.leading(3)
         best = np.inf
         for tree in sorted(self.found, key=lambda t: (cost(t), self.found[t])):
-            if self.found[tree] < 1.2 * best:
+            if self.found[tree] < 0.95 * best:
                 kept.append(tree)
-            best = min(best, self.found[tree])
-        return kept
+                best = self.found[tree]
+            elif len(kept) < 10 and self.found[tree] < 1.3 * best:
+                kept.append(tree)
+        return sorted(dict.fromkeys(kept), key=lambda t: (cost(t), self.found[t]))

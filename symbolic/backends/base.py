@@ -37,7 +37,8 @@ class Settings:
 
     ``time_limit`` is in seconds and ``memory_limit`` in bytes, both for one search; ``options`` are the
     backend's own settings, checked by the backend; ``units`` holds one unit of measurement for each input
-    where they are known.
+    where they are known;
+    ``accuracy`` is a misalignment that is good enough to stop at.
     """
 
     operators: tuple[str, ...] = DEFAULT_OPERATORS
@@ -48,6 +49,7 @@ class Settings:
     time_limit: float | None = None
     memory_limit: int | None = None
     units: tuple[str, ...] | None = None
+    accuracy: float | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     progress: Callable[[Progress], None] | None = None
 

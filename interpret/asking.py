@@ -46,9 +46,10 @@ def query(path: Path, pattern: str | None, filters: dict[str, Any], shape: str, 
 def _table(run: Run, answer: Table, sort: str | None) -> None:
     console = terminal.console()
     if answer.single and len(answer.rows) == 1:
-        from interpret.card import card
+        from interpret.report.terminal import card
 
-        console.print(card(run, answer.objects()[0]))
+        one = answer.objects()[0]
+        console.print(card(run.load(one["address"], model=one["model"], revision=one["revision"])))
         return
     if answer.rows:
         console.print(terminal.answer_table(answer, sort))
@@ -66,6 +67,8 @@ def _failures(run: Run, shape: str) -> int:
         terminal.out(terminal.json_text(table.objects()))
     elif shape == "csv":
         terminal.out(terminal.csv_text(table))
+    elif shape == "markdown":
+        terminal.out(terminal.markdown_lines(columns, rows))
     else:
         terminal.console().print(terminal.grid(columns, rows, right=["attempts"]))
         terminal.out(f"{len(rows)} neurons failed; `twinscope explain … --retry-failed` tries them again")

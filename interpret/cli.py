@@ -35,17 +35,26 @@ ModelArgument = Annotated[
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Weights = Annotated[
-    Path | None, typer.Option(help="Weights to load: .safetensors, or .pt with tensors only.")
+    Path | None, typer.Option(metavar="FILE", help="Weights to load: .safetensors, or .pt with tensors only.")
 ]
 Label = Annotated[
     str | None,
-    typer.Option(help="The data's column of labels, which is no input; 'target' or 'label' unless given."),
+    typer.Option(
+        metavar="COLUMN",
+        help="The data's column of labels, which is no input; 'target' or 'label' unless given.",
+    ),
 ]
 Categorical = Annotated[
-    list[str] | None, typer.Option(help="A column whose values are labels, not quantities; repeatable.")
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="A column whose values are labels, not quantities; repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def _examples(*lines: str) -> str:
+    """An epilog that keeps its lines; click reflows a paragraph unless it begins with this mark."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def _show_version(asked: bool) -> None:
@@ -56,6 +65,17 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _complete_address(context: typer.Context, incomplete: str) -> list[str]:
+    """Addresses of the run that is being typed, for the shell; none where it cannot be read."""
+    from interpret.store import open_run
+
+    try:
+        with open_run(context.params["run"]) as run:
+            return [address for address in run.addresses() if address.startswith(incomplete)]
+    except (InterpretError, KeyError, TypeError):
+        return []
+
+
 @app.callback()
 def _global(
     context: typer.Context,
@@ -63,7 +83,8 @@ def _global(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
     configuration: Annotated[
-        Path | None, typer.Option("--config", help="Options from this file instead of ./twinscope.toml.")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Options from this file instead of ./twinscope.toml."),
     ] = None,
 ) -> None:
     del version
@@ -72,63 +93,84 @@ def _global(
     context.default_map = config.checked(config.read(configuration), options)
 
 
-@app.command(epilog="Example:  twinscope layers net.py:model --data d.csv")
+@app.command(epilog=_examples("twinscope layers net.py:model --data d.csv"))
 def layers(
     model: ModelArgument,
     data: Annotated[
-        Path | None, typer.Option(help="Data, to see shapes: CSV, Parquet, .npy or .npz.")
+        Path | None, typer.Option(metavar="FILE", help="Data, to see shapes: CSV, Parquet, .npy or .npz.")
     ] = None,
     weights: Weights = None,
     label: Label = None,
     categorical: Categorical = None,
     json: Json = False,
 ) -> int:
-    """List every address of a network: its layers, their shapes and parameters."""
+    """List a network's layers: their shapes, units and parameters."""
     from interpret import verbs
 
     return verbs.layers(model, data, weights, label, categorical or (), json)
 
 
 @app.command(
-    epilog='Example:  twinscope explain net.py:model --data d.csv --neurons "fc1[0:3]" --out runs/x --jobs 2'
+    epilog=_examples(
+        'twinscope explain net.py:model --data d.csv --neurons "fc1[0:3]" --out runs/x',
+        "twinscope explain net.py:model --data d.csv --weights w.safetensors \\",
+        '    --neurons "fc1[:]" --neurons "out[0]" --jobs 2 --out runs/x',
+    )
 )
 def explain(
     model: ModelArgument,
-    data: Annotated[Path, typer.Option(help="Training rows: CSV, Parquet, .npy or .npz.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows: CSV, Parquet, .npy or .npz.")],
     neurons: Annotated[
-        list[str], typer.Option(help='Addresses such as "fc1[3]" or "fc1[0:3]"; may be given several times.')
+        list[str],
+        typer.Option(
+            metavar="ADDRESS", help='Addresses such as "fc1[3]" or "fc1[0:3]"; may be given several times.'
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="The folder of the run; an existing run is continued.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder of the run; an existing run is continued.")
+    ],
     weights: Weights = None,
     label: Label = None,
     categorical: Categorical = None,
     boolean: Annotated[
-        list[str] | None, typer.Option(help="A column of 0 and 1 that are truth values; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A column of 0 and 1 that are truth values; repeatable."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="both, symbolic (formulas) or gp (examples).")] = "both",
-    search: Annotated[str, typer.Option(help="The symbolic backend: auto, eigen or pysr.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="both, symbolic (formulas) or gp (examples).")
+    ] = "both",
+    search: Annotated[
+        str, typer.Option(metavar="NAME", help="The symbolic backend: auto, eigen or pysr.")
+    ] = "auto",
     kernel: Annotated[
-        str, typer.Option(help="The GP's kernel: activation, learned or tangent.")
+        str, typer.Option(metavar="NAME", help="The GP's kernel: activation, learned or tangent.")
     ] = "activation",
     wrt: Annotated[
-        str, typer.Option(help="Take gradients here, a module's path; the input unless given.")
+        str,
+        typer.Option(metavar="PATH", help="Take gradients here, a module's path; the input unless given."),
     ] = "",
     title: Annotated[
-        str, typer.Option(help="The network's name in reports; its file's name unless given.")
+        str, typer.Option(metavar="TEXT", help="The network's name in reports; its file's name unless given.")
     ] = "",
-    seed: Annotated[int, typer.Option(help="Fixes every random choice.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Fixes every random choice.")] = 0,
+    jobs: Annotated[int, typer.Option(metavar="NUMBER", help="Worker processes on this machine.", min=1)] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT, instead of --jobs.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Address of a Dask scheduler, tcp://HOST:PORT, instead of --jobs."
+        ),
     ] = None,
     time_limit: Annotated[
         float | None,
-        typer.Option(help="Seconds for one neuron; one that takes longer counts as failed.", min=0.1),
+        typer.Option(
+            metavar="SECONDS", help="Seconds for one neuron; one that takes longer counts as failed.", min=0.1
+        ),
     ] = None,
     search_time: Annotated[
         float | None,
         typer.Option(
-            help="Seconds for one formula search, which then gives the best so far; depends on the machine."
+            metavar="SECONDS",
+            help="Seconds for one formula search, which then gives the best so far; depends on the machine.",
         ),
     ] = None,
     retry_failed: Annotated[
@@ -137,7 +179,7 @@ def explain(
     quiet: Quiet = False,
     json: Annotated[bool, typer.Option("--json", help="Log each neuron as a line of JSON.")] = False,
 ) -> int:
-    """Explain neurons by formula and by example, and keep the explanations in a run.
+    """Explain neurons by formula and by example; keep that in a run.
 
     Interrupted or killed, the same command goes on where it stopped.
     """
@@ -166,26 +208,50 @@ def explain(
 
 
 @app.command(
-    epilog='Examples:  twinscope query runs/x "fc1[1]"   '
-    "twinscope query runs/x --uses x3 --where 'r2 > 0.9 and terms <= 4' --sort r2"
+    epilog=_examples(
+        'twinscope query runs/x "fc1[1]"',
+        'twinscope query runs/x "fc1[0:8]" --verdict EXACT --json',
+        'twinscope query runs/x --uses x3 --where "r2 > 0.9 and terms <= 4" --sort r2',
+        'twinscope query runs/x --like "x0*x1" --limit 5',
+    )
 )
 def query(
     run: RunArgument,
     pattern: Annotated[
-        str | None, typer.Argument(metavar="[ADDRESS]", help='One neuron, or several: "fc1[*]", "fc1[0:8]".')
+        str | None,
+        typer.Argument(
+            metavar="ADDRESS",
+            autocompletion=_complete_address,
+            help='One neuron, or several: "fc1[*]", "fc1[0:8]".',
+        ),
     ] = None,
-    uses: Annotated[list[str] | None, typer.Option(help="The formula has this variable; repeatable.")] = None,
-    has: Annotated[list[str] | None, typer.Option(help="The formula has this operator; repeatable.")] = None,
-    verdict: Annotated[list[str] | None, typer.Option(help="EXACT, APPROXIMATE or NONE; repeatable.")] = None,
-    min_alignment: Annotated[float | None, typer.Option(help="The least 1 − misalignment.")] = None,
-    where: Annotated[str | None, typer.Option(help='A condition: "r2 > 0.9 and terms <= 4".')] = None,
-    like: Annotated[str | None, typer.Option(help='The same concept, up to a monotone map: "x0*x1".')] = None,
+    uses: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="The formula has this variable; repeatable.")
+    ] = None,
+    has: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="The formula has this operator; repeatable.")
+    ] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="EXACT, APPROXIMATE or NONE; repeatable.")
+    ] = None,
+    min_alignment: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="The least 1 − misalignment.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help='A condition: "r2 > 0.9 and terms <= 4".')
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="FORMULA", help='The same concept, up to a monotone map: "x0*x1".')
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="The network, by its title, where a run holds several.")
+        str | None,
+        typer.Option(metavar="TITLE", help="The network, by its title, where a run holds several."),
     ] = None,
-    sort: Annotated[str | None, typer.Option(help="A column; figures from high to low.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="A column; figures from high to low.")
+    ] = None,
     ascending: Annotated[bool, typer.Option("--ascending", help="Sort from low to high.")] = False,
-    limit: Annotated[int | None, typer.Option(help="The most rows.", min=0)] = None,
+    limit: Annotated[int | None, typer.Option(metavar="ROWS", help="The most rows.", min=0)] = None,
     revisions: Annotated[
         bool, typer.Option("--revisions", help="Earlier fits of the same neuron too.")
     ] = False,
@@ -196,7 +262,7 @@ def query(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> int:
-    """Ask a run: which neurons, what they compute, how far to trust it."""
+    """Ask a run which neurons compute what, and how far to trust it."""
     from interpret import asking
 
     filters: dict[str, Any] = {
@@ -215,41 +281,41 @@ def query(
     return asking.query(run, pattern, filters, asking.form(json, csv, markdown), failed)
 
 
-@app.command(epilog="Example:  twinscope report runs/x --output report.html")
+@app.command(epilog=_examples("twinscope report runs/x --output report.html"))
 def report(
     run: RunArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
-        "report.html"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")
+    ] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
     quiet: Quiet = False,
 ) -> int:
-    """Write a run as one HTML report that needs no network and no server."""
+    """Write a run as an HTML report that needs no network or server."""
     from interpret import verbs
 
     return verbs.report(run, output, title, quiet)
 
 
-@app.command(epilog="Example:  twinscope demo")
+@app.command(epilog=_examples("twinscope demo"))
 def demo(
     out: Annotated[Path, typer.Option(help="The folder of the run and the report.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Fixes every random choice.")] = 0,
     quiet: Quiet = False,
 ) -> int:
-    """Train three small networks, explain nine of their neurons, and write the report."""
+    """Train three networks, explain nine neurons, write the report."""
     from interpret import verbs
 
     return verbs.demo(out, seed, quiet)
 
 
-@app.command(epilog="Example:  twinscope doctor runs/x")
+@app.command(epilog=_examples("twinscope doctor runs/x"))
 def doctor(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run to check for damage as well.")
+        Path | None, typer.Argument(metavar="RUN", help="A run to check for damage as well.")
     ] = None,
     json: Json = False,
 ) -> int:
-    """Check this installation, and a run: what works, what is missing, what to do."""
+    """Check this installation, and a run: what works, what to do."""
     from interpret import verbs
 
     return verbs.doctor(run, json)

@@ -39,6 +39,7 @@ class Watcher:
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 text,
+                transient=True,
                 console=terminal.console(stderr=True),
             )
             self._task = self._live.add_task("loading", total=None, note="")

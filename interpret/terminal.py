@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +56,10 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
+#: Columns that are read as a whole: never cut into two lines.
+_WHOLE = frozenset({"address", "verdict", "path", "kind", "error"})
+
+
 def grid(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
     """A rich table; columns named in ``right`` are numbers."""
     from rich import box
@@ -65,13 +69,9 @@ def grid(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterab
     numeric = set(right)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in headers:
-        table.add_column(
-            Text(safe(name)),
-            justify="right" if name in numeric else "left",
-            overflow="fold",
-            no_wrap=name in numeric,
-            min_width=min(len(name), 12),
-        )
+        short = name in numeric or name in _WHOLE
+        justify: Literal["left", "right"] = "right" if name in numeric else "left"
+        table.add_column(Text(safe(name)), justify=justify, overflow="fold", no_wrap=short)
     for row in rows:
         table.add_row(*(Text(figure(value)) for value in row))
     return table
@@ -125,7 +125,7 @@ def _cell(value: Any) -> Any:
 
 
 #: Columns of the table that a person sees; the others are in --json and --csv.
-SHOWN = ("address", "verdict", "formula", "alignment", "link_r2", "pearson", "r2")
+SHOWN = ("address", "verdict", "formula", "alignment", "r2")
 
 
 def shown_columns(answer: Answer, sort: str | None = None) -> list[str]:
@@ -152,9 +152,14 @@ def markdown(answer: Answer, sort: str | None = None) -> str:
     """An answer as a Markdown table."""
     names = shown_columns(answer, sort)
     places = [answer.columns.index(name) for name in names]
+    return markdown_lines(names, ([row[i] for i in places] for row in answer.rows))
+
+
+def markdown_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
 
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
-    rows = [line(figure(row[i]) for i in places) for row in answer.rows]
-    return "\n".join([line(names), line("---" for _ in names), *rows])
+    body = [line(figure(value) for value in row) for row in rows]
+    return "\n".join([line(headers), line("---" for _ in headers), *body])

@@ -81,10 +81,14 @@ def explain(order: Order, out: Path, how: How) -> int:
     from interpret.progress import Watcher
     from interpret.sweep import sweep
 
-    with Watcher(how.quiet, how.json) as watcher:
-        outcome = sweep(
-            order, out, executor=executor(order, how), retry_failed=how.retry_failed, watch=watcher.tell
-        )
+    try:
+        with Watcher(how.quiet, how.json) as watcher:
+            outcome = sweep(
+                order, out, executor=executor(order, how), retry_failed=how.retry_failed, watch=watcher.tell
+            )
+    except KeyboardInterrupt:
+        terminal.message("twinscope: interrupted; the same command goes on where it stopped")
+        return 130
     counts = outcome.counts
     if outcome.interrupted:
         left = counts.total - counts.done - counts.failed

@@ -82,8 +82,8 @@ def column(name: str) -> str:
     if name in COLUMNS:
         return name
     near = get_close_matches(name, COLUMNS, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(COLUMNS)}."
-    raise QueryError(f"no column {name[:60]!r}. {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(COLUMNS)}"
+    raise QueryError(f"no column {name[:60]!r}; {hint}")
 
 
 class _Parser:
@@ -112,7 +112,7 @@ class _Parser:
     def _error(self, problem: str, at: int) -> QueryError:
         start = max(0, at - 30)
         shown = "".join(c if c.isprintable() else "?" for c in self._text[start : at + 30])
-        return QueryError(f"--where: {problem}, at character {at + 1}:\n  {shown}\n  {' ' * (at - start)}^")
+        return QueryError(f"--where: {problem}\nat character {at + 1}:\n  {shown}\n  {' ' * (at - start)}^")
 
     def _peek(self) -> _Token:
         if self._next < len(self._tokens):

@@ -1,0 +1,167 @@
+"""Filters, patterns, order and similar concepts over a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from interpret.errors import ExpressionError, QueryError, UnknownNeuron
+from interpret.explanation import NeuronExplanation
+from interpret.query import ANSWER, matcher
+from interpret.schema import FIGURES, TEXTS
+from interpret.store import Run, create_run
+from symbolic.expression import to_json
+from symbolic.parser import parse
+
+Make = Callable[..., NeuronExplanation]
+
+
+def with_formula(e: NeuronExplanation, text: str, names: tuple[str, ...]) -> NeuronExplanation:
+    assert e.formula is not None
+    from symbolic.expression import operators_in, variables
+
+    tree = parse(text, names)
+    part = dataclasses.replace(
+        e.formula,
+        expression=text,
+        tree=to_json(tree),
+        names=names,
+        variables=tuple(names[i] for i in variables(tree)),
+        operators=operators_in(tree),
+    )
+    return dataclasses.replace(e, formula=part)
+
+
+FORMULAS = {
+    "fc1[0]": "x0*x1",
+    "fc1[1]": "log(x0) + log(x1)",
+    "fc1[2]": "2.001*x0^2 + x1^2",
+    "fc1[3]": "sin(x3) + x0",
+    "fc1[10]": "exp(x0*x1 + 3)",
+    "fc2[0]": "x1^2 + 2*x0^2",
+    "fc2[1]": "x0*x1 + x0",
+    "conv[3, 4]": "x0/x1",
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, make: Make) -> Run:
+    made = create_run(tmp_path / "run")
+    for i, (address, text) in enumerate(FORMULAS.items()):
+        e = make(address, r2=i / 10, misalignment=i / 100, verdict="EXACT" if i % 2 else "NONE")
+        made.add(with_formula(e, text, ("x0", "x1", "x2", "x3")))
+    return made
+
+
+def found(run: Run, pattern: str | None = None, **filters: Any) -> list[str]:
+    return [row[0] for row in run.table(pattern, **filters).rows]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("fc1[1]", ["fc1[1]"]),
+        ("fc1[*]", ["fc1[0]", "fc1[1]", "fc1[2]", "fc1[3]", "fc1[10]"]),
+        ("fc?[0]", ["fc1[0]", "fc2[0]"]),
+        ("fc1[1:4]", ["fc1[1]", "fc1[2]", "fc1[3]"]),
+        ("fc1[2:]", ["fc1[2]", "fc1[3]", "fc1[10]"]),
+        ("fc1[:2]", ["fc1[0]", "fc1[1]"]),
+        ("fc1[:]", ["fc1[0]", "fc1[1]", "fc1[2]", "fc1[3]", "fc1[10]"]),
+        ("conv[3,4]", ["conv[3, 4]"]),
+        ("conv[ 3 , 4 ]", ["conv[3, 4]"]),
+        ("conv[:,4]", ["conv[3, 4]"]),
+        ("conv[:, 5:]", []),
+        ("*", ["conv[3, 4]", "fc1[0]", "fc1[1]", "fc1[2]", "fc1[3]", "fc1[10]", "fc2[0]", "fc2[1]"]),
+        ("nothing*", []),
+        ("fc[1]", []),
+    ],
+)
+def test_patterns(run: Run, pattern: str, expected: list[str]) -> None:
+    assert found(run, pattern) == expected
+
+
+def test_one_address_that_is_not_there(run: Run) -> None:
+    with pytest.raises(UnknownNeuron, match=r"fc1\[1\]"):
+        run.query("fc1[11]")
+    assert len(run.query("fc1[1]", where="r2 > 2")) == 0
+
+
+def test_a_pattern_of_many_stars_is_not_slow() -> None:
+    assert matcher("*" * 5000 + "b")("a" * 5000) is False
+
+
+def test_filters(run: Run) -> None:
+    assert found(run, uses="x3") == ["fc1[3]"]
+    assert found(run, has="exp") == ["fc1[10]"]
+    assert found(run, uses=["x0", "x1"], has=["log"]) == ["fc1[1]"]
+    assert found(run, uses="x0'; DROP TABLE neuron; --") == []
+    assert len(found(run, verdict="exact")) == 4
+    assert len(found(run, verdict=["EXACT", "NONE"])) == 8
+    assert found(run, "fc1[*]", min_alignment=0.985) == ["fc1[0]", "fc1[1]"]
+    assert found(run, where="0.1 < r2 < 0.35", verdict="NONE") == ["fc1[2]"]
+    assert found(run, model="another") == []
+
+
+def test_order_and_limit(run: Run) -> None:
+    by_r2 = [row[ANSWER.index("r2")] for row in run.table(None, sort="r2").rows]
+    assert by_r2 == sorted(by_r2, reverse=True)
+    assert found(run, sort="r2", descending=False, limit=2) == ["fc1[0]", "fc1[1]"]
+    assert found(run, sort="address", limit=3) == ["conv[3, 4]", "fc1[0]", "fc1[1]"]
+    assert found(run, sort="address", descending=True, limit=1) == ["fc2[1]"]
+    assert found(run, limit=0) == []
+
+
+def test_unknown_figures_come_last(run: Run, make: Make) -> None:
+    run.add(dataclasses.replace(make("z[0]"), examples=None))
+    assert found(run, sort="r2")[-1] == "z[0]"
+    assert found(run, sort="r2", descending=False)[-1] == "z[0]"
+
+
+@pytest.mark.parametrize(
+    ("like", "expected"),
+    [
+        # Where logarithms are defined, a sum of them is a monotone function of the product.
+        ("x0*x1", {"fc1[0]", "fc1[1]", "fc1[10]"}),
+        ("3*(x1*x0)^3 - 7", {"fc1[0]", "fc1[1]", "fc1[10]"}),
+        ("log(x0*x1)", {"fc1[0]", "fc1[1]", "fc1[10]"}),
+        ("2*x0^2 + x1^2", {"fc1[2]", "fc2[0]"}),
+        ("-exp(2*x0^2 + x1^2)", {"fc1[2]", "fc2[0]"}),
+        ("x0 + sin(x3)", {"fc1[3]"}),
+        ("x0 + 2*sin(x3)", set()),
+        ("x0", set()),
+        ("x1/x0", {"conv[3, 4]"}),
+    ],
+)
+def test_like_finds_the_concept_in_other_words(run: Run, like: str, expected: set[str]) -> None:
+    assert set(found(run, like=like)) == expected
+
+
+@pytest.mark.parametrize("like", ["x0 +", "nosuch*x0", "3", "__import__('os')", "x0.__class__", "log(0*x0)"])
+def test_like_refuses_what_is_no_formula(run: Run, like: str) -> None:
+    with pytest.raises(ExpressionError):
+        run.table(None, like=like)
+
+
+def test_bad_filters_are_named(run: Run) -> None:
+    with pytest.raises(QueryError, match="no verdict 'MAYBE'"):
+        run.query(verdict="maybe")
+    with pytest.raises(QueryError, match="did you mean pearson"):
+        run.query(sort="pearsn")
+    with pytest.raises(QueryError, match="no filter 'colour'"):
+        run.query(colour="red")
+    with pytest.raises(QueryError, match="limit"):
+        run.query(limit=-1)
+
+
+def test_a_frame_has_every_column(run: Run) -> None:
+    frame = run.query()
+    assert set(frame.columns) == {*TEXTS, *FIGURES, "revision"}
+    assert frame.address.tolist() == run.addresses()
+    assert frame.terms.dtype == np.int64 and frame.r2.dtype == np.float64
+    assert run.query("nothing*").empty
+    assert list(run.query("nothing*").columns) == list(frame.columns)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from symbolic import gram
 from symbolic.expression import Tree, complexity, constants, value_and_gradient, variables, with_constants
 from symbolic.operators import Operator
-from symbolic.polish import Candidate, Field, candidate, polish
+from symbolic.polish import Candidate, Field, candidate, polish, prune
+from symbolic.rewrite import simplified, stripped
 from symbolic.sizes import cost
 from symbolic.targets import Targets
 
@@ -76,7 +77,8 @@ def score(
                 found, loss = polish(found, field_)
                 if not np.isfinite(loss):
                     continue
-            row = row_of(tidy(found, field_), targets)
+                found, loss = prune(found, field_, loss)
+            row = row_of(plain(found, field_, targets), targets)
         if row is not None and row.complexity <= most[1] and row.tree not in seen:
             seen.add(row.tree)
             rows.append(row)
@@ -103,6 +105,21 @@ def tidy(found: Candidate, field_: Field) -> Candidate:
         tuple(found.free[k] for k in order),
         found.user,
     )
+
+
+def plain(found: Candidate, field_: Field, targets: Targets) -> Candidate:
+    """The candidate as it is printed: tidy, simplified, outer monotone functions stripped."""
+    found = tidy(found, field_)
+    for _ in range(3):
+        if len(found.features) > 1:
+            break
+        inner = candidate(stripped(found.features[0], targets.points, found.user), found.user)
+        if inner is None or inner.features == found.features:
+            break
+        found = tidy(inner, field_)
+    features = tuple(simplified(tree) for tree in found.features)
+    again = candidate(Candidate(features, found.coefficients, found.free).tree, found.user)
+    return found if again is None else again
 
 
 def _round(value: float) -> float:

@@ -26,15 +26,20 @@ Array = NDArray[np.float64]
 #: Gradients of a re-initialised network at points (n, d), for a seed.
 Redrawn = Callable[[int, Array], Array]
 
+#: Fields whose mean |cos| to the unit's exceeds this are the same field and no control.
+SAME_FIELD = 0.9
 #: Re-initialised networks tried; the best fit among them counts.
 REDRAWS = 2
 
 
 def run(row: Scored, targets: Targets, redrawn: Redrawn | None = None, seed: int = 0) -> tuple[Control, ...]:
-    """The controls of a row; a linear row has no linear control, it is that control."""
+    """The controls of a row, those that apply: a linear row is the linear control, and its constant gradient is the
+    same wherever it is dealt out; a field that re-drawing or shuffling leaves alone is no control either.
+    """
     found = []
-    line = best_linear(targets)
-    if line is not None and not is_linear(row):
+    linear_row = is_linear(row)
+    line = None if linear_row else best_linear(targets)
+    if line is not None:
         loss = held_out(line, targets)
         found.append(_control("best linear formula", loss, row, text(line.tree, targets.names)))
     if redrawn is not None:
@@ -45,10 +50,22 @@ def run(row: Scored, targets: Targets, redrawn: Redrawn | None = None, seed: int
         if finite:
             found.append(_control("re-initialised network", min(finite), row))
     order = np.random.default_rng([seed, 3]).permutation(len(targets.directions))
-    found.append(
-        _control("permuted gradients", refitted(row.candidate, targets, targets.directions[order]), row)
-    )
+    shuffled = targets.directions[order]
+    if not linear_row and _differs(shuffled, targets):
+        loss = refitted(row.candidate, targets, shuffled)
+        found.append(_control("permuted gradients", loss, row))
     return tuple(found)
+
+
+def _differs(gradients: Array, targets: Targets) -> bool:
+    """Whether a control's field is another field at all: weights that do not matter leave it as it was."""
+    projected = targets.project(gradients)
+    length = np.linalg.norm(projected, axis=1)
+    usable = np.isfinite(length) & (length > 0)
+    if usable.sum() < 16:
+        return False
+    cosine = (projected[usable] * targets.directions[usable]).sum(1) / length[usable]
+    return bool(np.abs(cosine).mean() < SAME_FIELD)
 
 
 def is_linear(row: Scored) -> bool:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from symbolic import evolve, features, gram, structure, supports, tuned
+from symbolic import evolve, features, gram, screening, structure, supports, tuned
 from symbolic.backends.base import Progress, Settings
 from symbolic.choice import tidy
-from symbolic.expression import Tree, linear
+from symbolic.expression import Tree, Variable, linear, substitute
 from symbolic.features import Bank, Grammar
 from symbolic.polish import Candidate, Field, candidate, polish
 from symbolic.sizes import cost
@@ -71,6 +71,9 @@ class Run:
 
     def deepen(self) -> None:
         """Stage after stage until the fit settles."""
+        if len(self.targets.effective_inputs) > screening.MANY and screening.can_compress(self.targets):
+            self.screen()
+            return
         atoms = features.variables_bank(self.targets.points[self.rows], self.targets.effective_inputs)
         stages = (
             ("grammar", lambda: self.grow(atoms)),
@@ -90,6 +93,39 @@ class Run:
         if self.settings.progress is not None and self.depth == 0:
             best = min(self.found.values(), default=float("nan"))
             self.settings.progress(Progress("eigen", name, best, time.monotonic() - self.started))
+
+    def screen(self) -> None:
+        """Many inputs: linear formulas, then functions of the strong ones, then everything on the strongest."""
+        self.linear_family()
+        self.report("linear")
+        for count, whole in ((screening.STRONG, False), (screening.STRONGEST, True)):
+            if self.stop():
+                return
+            chosen = screening.strongest(self.targets, count)
+            inner = Run(screening.compressed(self.targets, chosen), self.settings, self.deadline, self.depth)
+            if whole:
+                inner.deepen()
+            else:
+                inner.additive()
+            self.interrupted |= inner.interrupted
+            back: dict[int, Tree] = {k: Variable(i) for k, i in enumerate(chosen)}
+            for tree, loss in inner.found.items():
+                self.note(substitute(tree, back), loss)
+            self.report("functions of one input" if not whole else "strongest inputs")
+
+    def linear_family(self) -> None:
+        """Weighted sums of the inputs: all of them, and what backward elimination leaves."""
+        atoms = features.variables_bank(self.targets.points[self.rows], self.targets.effective_inputs)
+        effort = supports.Effort(most=self.settings.max_terms, beam=2, tries=4, pairs=20, backward=0)
+        self.support_search(atoms, [list(range(len(atoms)))], effort)
+
+    def additive(self) -> None:
+        """Sums of functions of one input."""
+        atoms = features.variables_bank(self.targets.points[self.rows], self.targets.effective_inputs)
+        bank = atoms.join(features.apply_unary(atoms, self.grammar.unaries()))
+        kinds = features.kinds(bank, atoms.trees)
+        effort = supports.Effort(most=self.most, beam=4, tries=6)
+        self.support_search(bank, supports.families(kinds), effort, points=250)
 
     # Stages
 

@@ -264,6 +264,16 @@ def grow(atoms: Bank, grammar: Grammar, most: int = 600) -> Bank:
     return bank.take(range(min(len(bank), most)))
 
 
+def grow_small(atoms: Bank, grammar: Grammar) -> Bank:
+    """The bank that goes with tuned functions: atoms, their functions, products and quotients."""
+    count = len(atoms)
+    bank = atoms.join(apply_unary(atoms, grammar.unaries()))
+    if "*" in grammar.names:
+        part = products(atoms, atoms, [(i, j) for i in range(count) for j in range(i + 1, count)])
+        bank = bank.join(part) if len(part) else bank
+    return bank
+
+
 def _free(grammar: Grammar) -> bool:
     return grammar.allowed.__name__ == "<lambda>"
 

@@ -101,6 +101,12 @@ class Field:
     def _turn(self, gradients: Array) -> Array:
         return gram.turn(self.targets.project(gradients, self.rows), self._directions)
 
+    def by_constant(self, tree: Tree, at: int) -> Array:
+        """∂∇b/∂(constant number ``at``) of one feature, turned (n, d)."""
+        with np.errstate(all="ignore"):
+            moved = gradient_by_constants(tree, self._points, self.user or None)
+        return self._turn(moved[None, :, :, at])[0]
+
     def value(self, found: Candidate) -> Array:
         """Turned ∇T (n, d)."""
         total = np.zeros_like(self._points)
@@ -148,8 +154,13 @@ def anchor(found: Candidate, field_: Field) -> int:
     return int(np.argmax(sizes))
 
 
-def polish(found: Candidate, field_: Field, rounds: int = 25) -> tuple[Candidate, float]:
-    """Levenberg–Marquardt on the residual t − û; returns the candidate, signed so mean cos > 0, and its loss."""
+def polish(
+    found: Candidate, field_: Field, rounds: int = 25, patience: float = np.inf
+) -> tuple[Candidate, float]:
+    """Levenberg–Marquardt on the residual t − û; returns the candidate, signed so mean cos > 0, and its loss.
+
+    With ``patience`` a start that has not fallen below that loss nor by a third after four rounds is given up.
+    """
     values = field_.value(found)
     if not np.isfinite(values).all():
         return found, np.inf
@@ -161,8 +172,10 @@ def polish(found: Candidate, field_: Field, rounds: int = 25) -> tuple[Candidate
     moving = np.arange(len(parameters(found))) != held
     if not moving.any():
         return found, loss
-    damping = 1e-4
-    for _ in range(rounds):
+    damping, began = 1e-4, loss
+    for step_number in range(rounds):
+        if step_number == 4 and loss > max(patience, 0.0) and loss > 0.67 * began:
+            break
         residual, jacobian = _linearised(found, field_, values, moving)
         normal, slope = jacobian @ jacobian.T, jacobian @ residual
         scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
@@ -199,6 +212,36 @@ def _linearised(
     slopes = field_.by_parameters(found)[moving] / length
     slopes = slopes - (slopes * t).sum(-1, keepdims=True) * t
     return residual.reshape(-1), slopes.reshape(len(slopes), -1)
+
+
+def prune(found: Candidate, field_: Field, loss: float, allowed: float = 1.05) -> tuple[Candidate, float]:
+    """Drop terms that buy nothing: the loss without them stays within ``allowed`` times what it was."""
+    limit = max(allowed * loss, 1e-13)
+    again = True
+    while again and len(found.features) > 1:
+        again = False
+        sizes = [
+            abs(c) * np.sqrt((field_.feature(tree) ** 2).sum(-1).mean())
+            for c, tree in zip(found.coefficients, found.features, strict=True)
+        ]
+        for k in np.argsort(sizes)[:3]:
+            if sizes[k] > 0.3 * max(sizes):
+                break
+            less, new = polish(without(found, int(k)), field_, rounds=6)
+            if new <= limit:
+                found, loss, again = less, new, True
+                break
+    return found, loss
+
+
+def without(found: Candidate, k: int) -> Candidate:
+    """The candidate without term k."""
+    return replace(
+        found,
+        features=found.features[:k] + found.features[k + 1 :],
+        coefficients=found.coefficients[:k] + found.coefficients[k + 1 :],
+        free=found.free[:k] + found.free[k + 1 :],
+    )
 
 
 @dataclass(frozen=True)

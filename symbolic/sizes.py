@@ -5,16 +5,32 @@ Counting nodes makes cos x cheaper than x², which it imitates near an extremum;
 
 from __future__ import annotations
 
-from symbolic.expression import Apply, Constant, Tree, fold
+from functools import lru_cache
+
+from symbolic.expression import Apply, Constant, Tree, Variable, expand_terms, fold
 
 #: Functions that count for more than one node.
 _DEAR = {"sin": 2.0, "cos": 2.0, "tan": 2.5, "tanh": 2.0, "abs": 1.5, "exp": 1.5, "log": 1.5, "sqrt": 1.5}
 _RARE = 2.5
 
 
+@lru_cache(maxsize=100_000)
 def cost(tree: Tree) -> float:
-    """The size of a formula: 1 for a variable, a constant, a sum, product or power; more for functions."""
-    return fold(tree, lambda _: 1.0, _join)
+    """The size of a formula: 1 for a variable, a sum, a product, a coefficient; more for functions and for constants
+    inside them.
+    """
+    terms = expand_terms(tree)
+    # A lone coefficient only scales T; one coefficient of a sum may always be made 1.
+    scaled = max(sum(abs(c) != 1 for c, _ in terms) - (terms[0][0] != 1), 0) if terms else 0
+    return 2.0 * scaled + max(len(terms) - 1, 0) + sum(_inner(feature) for _, feature in terms)
+
+
+def _inner(feature: Tree) -> float:
+    return fold(feature, _leaf, _join)
+
+
+def _leaf(leaf: Variable | Constant) -> float:
+    return 1.0 if isinstance(leaf, Variable) or float(leaf.value).is_integer() else 2.0
 
 
 def _join(node: Apply, sizes: list[float]) -> float:

@@ -28,6 +28,9 @@ class Effort:
     pairs: int = 40
     most: int = 8
     backward: int = 24
+    keep: int = 12
+    paired: int = 120
+    pair_points: int = 64
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Pool:
     """The best supports seen of every size: support → (misalignment, coefficients)."""
 
     keep: int = 12
+    paired: int = 120
+    pair_points: int = 64
     found: dict[int, dict[Support, tuple[float, Array]]] = field(default_factory=dict)
 
     def add(self, supports: Iterable[Support], solved: gram.Solved) -> None:
@@ -70,6 +75,10 @@ class Pool:
         return min((loss for rows in self.found.values() for loss, _ in rows.values()), default=np.inf)
 
 
+def _ordered(*members: int) -> Support:
+    return tuple(sorted(int(k) for k in members))
+
+
 def never() -> bool:
     """Never stop."""
     return False
@@ -86,6 +95,9 @@ class Search:
     enough: float = 1e-11
     pool: Pool = field(default_factory=Pool)
 
+    def __post_init__(self) -> None:
+        self.pool.keep = self.effort.keep
+
     def run(self, families: Sequence[Sequence[int]] = ()) -> Pool:
         """Singles and pairs, forward steps, backward elimination from the families, swaps."""
         self._singles()
@@ -98,9 +110,16 @@ class Search:
             if self._done():
                 break
             self._forward(size)
-        if not self._done():
+            if self._saturated(size + 1):
+                break
+        if not self._done() and self.effort.backward:
             self._backward(self._greedy(self.effort.backward))
         return self.pool
+
+    def _saturated(self, size: int) -> bool:
+        """Whether two more features in a row bought little."""
+        losses = [self.pool.best(k, 1)[0][1] if self.pool.best(k, 1) else np.inf for k in (size - 2, size - 1, size)]
+        return size > 3 and losses[2] > 0.75 * losses[1] and losses[1] > 0.75 * losses[0]
 
     def _done(self) -> bool:
         return self.stop() or self.pool.lowest < self.enough
@@ -127,23 +146,21 @@ class Search:
             self.pool.found.setdefault(1, {})[(int(k),)] = (float(loss[k]), np.array([sign]))
 
     def _pairs(self) -> None:
-        """All pairs in closed form under common weights, the best of them then by IRLS."""
+        """Pairs of the simpler features by closed-form IRLS on some points; the best of them then on all."""
         count = len(self.turned)
         if count < 2 or self.effort.most < 2 or self._done():
             return
-        square = (self.turned**2).sum(-1)
-        relative = square / np.maximum(np.median(square, axis=1, keepdims=True), 1e-280)
-        w = 1 / np.maximum(np.median(relative, axis=0), 1e-2)
-        scaled = (self.turned * np.sqrt(w)[None, :, None]).astype(np.float32)
-        along, misfit = scaled[..., 0], scaled[..., 1:].reshape(count, -1)
-        a = (misfit @ misfit.T).astype(np.float64)
-        b = a + (along @ along.T).astype(np.float64)
-        value = pair_eigenvalues(a, b)
-        take = min(self.effort.pairs, value.size - 1)
-        first, second = np.triu_indices(count, 1)
-        flat = value[first, second]
-        rows = np.argpartition(flat, min(take, len(flat) - 1))[:take]
-        self._solve([(int(first[r]), int(second[r])) for r in rows])
+        simple = np.argsort(self.sizes, kind="stable")[: self.effort.paired]
+        some = self.turned[simple][:, :: max(1, self.turned.shape[1] // self.effort.pair_points)]
+        first, second = np.triu_indices(len(simple), 1)
+        losses = np.empty(len(first))
+        for start in range(0, len(first), 4_000):
+            part = slice(start, start + 4_000)
+            losses[part] = gram.solve_pairs(some, first[part], second[part])[0]
+            if self.stop():
+                return
+        take = np.argsort(losses, kind="stable")[: self.effort.pairs]
+        self._solve([_ordered(simple[first[r]], simple[second[r]]) for r in take])
 
     def _forward(self, size: int) -> None:
         """Extend the best supports of a size by the features whose bordered pencil has the least eigenvalue."""
@@ -239,21 +256,6 @@ class Search:
         return np.asarray(gram.smallest(a, b)[1][0, 0])
 
 
-def pair_eigenvalues(a: Array, b: Array) -> Array:
-    """The smaller eigenvalue (K, K) of every 2×2 pencil of A and B; infinite where two features are alike."""
-    scale = 1 / np.sqrt(np.maximum(np.diag(b), 1e-300))
-    a = a * scale[:, None] * scale[None, :]
-    b = b * scale[:, None] * scale[None, :]
-    diagonal = np.diag(a)
-    lead = 1 - b**2
-    half = 0.5 * (diagonal[:, None] + diagonal[None, :] - 2 * a * b)
-    last = diagonal[:, None] * diagonal[None, :] - a**2
-    root = np.sqrt(np.maximum(half**2 - lead * last, 0.0))
-    with np.errstate(all="ignore"):
-        value = (half - root) / lead
-    return np.where(lead > 1e-4, value, np.inf)
-
-
 def secular(alpha: Array, border: Array, corner: Array, rounds: int = 30) -> Array:
     """Smallest eigenvalue (K,) of diag(alpha) bordered by vectors (K, m) with corners (K,), by bisection."""
     high = np.minimum(alpha[0], corner)
@@ -280,4 +282,5 @@ def families(names: Sequence[tuple[str, frozenset[int]]]) -> list[list[int]]:
     for kind, rows in kinds.items():
         if kind not in ("atom", "square", "product", ""):
             found.append(base + rows)
-    return [family for family in found if 2 < len(family) <= 48]
+    found.append(kinds.get("atom", []))
+    return [family for family in found if 2 < len(family) <= 64]

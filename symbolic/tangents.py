@@ -32,13 +32,14 @@ def estimate(points: Array) -> tuple[Array | None, int, str]:
     basis, rank = _basis(scaled[:5_000], spread)
     if rank == 0:
         return None, width, ""
-    if rank < width:
+    varying = int((points.std(0) > 0).sum())
+    if rank < varying:
         text = (
             f"the {width} inputs are tied and span {rank} directions: gradients are compared within that span, "
             f"what they do off it is not determined by the data"
         )
         return basis @ basis.T, rank, text
-    if not 2 <= width <= LOCAL_WIDTH or count < 40 * width:
+    if varying < width or not 2 <= width <= LOCAL_WIDTH or count < 40 * width:
         return None, width, ""
     return _local(scaled, spread)
 

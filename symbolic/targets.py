@@ -118,6 +118,8 @@ def build(
     if note:
         notes.append(note)
         g = _apply(projector, g)
+    # The gradient in a column that never varies says nothing that the data could confirm.
+    g = np.where(x.std(0) > 0, g, 0.0)
     keep = _directed(g, v, dropped)
     keep = keep[_near_boundary(v, keep, focus, dropped, notes)]
     if len(keep) < FEWEST:

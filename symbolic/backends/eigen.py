@@ -7,6 +7,7 @@ candidates so far are valid.
 
 from __future__ import annotations
 
+from interpret.errors import UsageError
 from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
 from symbolic.operators import BUILTIN
 from symbolic.targets import Targets
@@ -31,6 +32,10 @@ class Eigen:
         """Candidates for one neuron, simplest first."""
         from symbolic.deepen import Run
 
+        own = {op.name for op in settings.user_operators}
+        unknown = [name for name in settings.operators if name not in BUILTIN and name not in own]
+        if unknown:
+            raise UsageError(f"eigen knows no operator {unknown[0]!r}; known are {', '.join(sorted(BUILTIN))}")
         run = Run(targets, settings, deadline)
         try:
             run.deepen()

@@ -49,6 +49,7 @@ class CNN(nn.Module):
         self.fc1, self.fc2 = nn.Linear(128, 64), nn.Linear(64, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (N, 10)."""
         x = torch.max_pool2d(torch.relu(self.conv1(x)), 2)
         x = torch.max_pool2d(torch.relu(self.conv2(x)), 2)
         return self.fc2(torch.relu(self.fc1(x.flatten(1))))
@@ -59,11 +60,14 @@ class Attended(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()
+        )
         self.attention = Attention(32)
         self.out = nn.Linear(32, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (N, 10)."""
         h = self.body(x)
         return self.out((h * self.attention(h)).flatten(2).sum(-1))
 
@@ -76,6 +80,7 @@ class Attention(nn.Module):
         self.hidden, self.score = nn.Conv2d(channels, 16, 1), nn.Conv2d(16, 1, 1)
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """Weights of the positions."""
         score = self.score(torch.tanh(self.hidden(h)))
         return torch.softmax(score.flatten(1), -1).reshape(score.shape)
 
@@ -87,7 +92,9 @@ class Regression(nn.Sequential):
         super().__init__(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
 
 
-def train(kind: type[nn.Module], split: Split, epochs: int = 30, seed: int = 0, decay: float = 1e-4) -> nn.Module:
+def train(
+    kind: type[nn.Module], split: Split, epochs: int = 30, seed: int = 0, decay: float = 1e-4
+) -> nn.Module:
     """A network of that kind with seeded weights and batches; cross-entropy for integer targets, squares else."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from gp import folding, tails
+from gp.affine import Call
 from gp.kernels import Array, Block, Heads, Options, by_row
 from gp.site import Layout, Runner, Site, find, length, precise, sample, twin
 from gp.tails import Experiment, Named
@@ -29,7 +30,10 @@ SAMPLE = 48
 
 @dataclass(frozen=True)
 class ActivationMap:
-    """Features from the last affine layer of a probe; see :class:`gp.kernels.FeatureMap`."""
+    """Features from the last affine layer of a probe; see :class:`gp.kernels.FeatureMap`.
+
+    pool (Q, P) makes a row of a mean over places; scale and offset (C,) fold a tail that selects places.
+    """
 
     runner: Runner
     site: Site
@@ -38,6 +42,8 @@ class ActivationMap:
     places: tuple[int, ...]
     output_shape: tuple[int, ...]
     pool: torch.Tensor | None = None
+    scale: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
     folded: bool = False
     function: Named | None = None
     notes: tuple[str, ...] = ()
@@ -72,19 +78,26 @@ class ActivationMap:
         outputs = self.runner(batch, watch)
         if watch.call is None or watch.output is None:
             raise NotTraceable("the forward pass ran other operations on this batch than on the first one")
-        features = self.site.features(watch.call, count).double()
-        if self.pool is not None and not unpooled:
-            features = torch.einsum("qp,npgd->nqgd", self.pool.to(features.device), features)
+        features = self.raw(watch.call, count, unpooled)
         if self.folded:
             targets = self._arranged(outputs.double().reshape(count, -1))
         if not self.folded or (self.pool is None and self.places):
             targets = self._latents(watch, count)
-        return Block(rows, features.permute(2, 0, 1, 3), targets.to(features.device), outputs)
+        return Block(rows, features, targets.to(features.device), outputs)
+
+    def raw(self, call: Call, count: int, unpooled: bool = False) -> torch.Tensor:
+        """(G, n, P, D) raw features of one call of the layer."""
+        features = self.site.features(call, count).double()
+        if self.pool is not None and not unpooled:
+            features = torch.einsum("qp,npgd->nqgd", self.pool.to(features.device), features)
+        return features.permute(2, 0, 1, 3)
 
     def _latents(self, watch: Watch, count: int) -> torch.Tensor:
         assert watch.call is not None and watch.output is not None
         latent = self.site.latents(watch.call, watch.output, count).double()
-        return latent if self.scale is None else latent * self.scale.to(latent) + self.offset.to(latent)
+        if self.scale is None or self.offset is None:
+            return latent
+        return latent * self.scale.to(latent) + self.offset.to(latent)
 
     def _arranged(self, outputs: torch.Tensor) -> torch.Tensor:
         """(n, P, C) from the flat outputs (n, L) of a folded tail."""
@@ -92,10 +105,6 @@ class ActivationMap:
         targets = outputs.new_zeros(len(outputs), places, channels)
         targets[:, self.heads.place, self.heads.channel] = outputs
         return targets
-
-    #: A folded tail that selects places: latent·scale + offset, by channel.
-    scale: torch.Tensor | None = None
-    offset: torch.Tensor = torch.zeros(())
 
     def _step(self, batch: Any) -> int:
         probe = first_row(batch, length(batch), [0])
@@ -142,7 +151,7 @@ class ActivationMap:
             "function": None if self.function is None else asdict(self.function),
             "notes": list(self.notes),
         }
-        arrays = {"channel": self.heads.channel, "place": self.heads.place}
+        arrays: dict[str, Any] = {"channel": self.heads.channel, "place": self.heads.place}
         for name in ("pool", "scale", "offset"):
             value = getattr(self, name)
             if value is not None:
@@ -257,7 +266,11 @@ def restore(probe: Probe | None, config: dict[str, Any], arrays: dict[str, Any])
     site["places"] = tuple(site["places"])
     site["channels"] = None if site["channels"] is None else tuple(site["channels"])
     function = config["function"]
-    tensor = {name: torch.from_numpy(np.asarray(arrays[name])) for name in ("pool", "scale", "offset") if name in arrays}
+    tensor: dict[str, Any] = {
+        name: torch.from_numpy(np.asarray(arrays[name]))
+        for name in ("pool", "scale", "offset")
+        if name in arrays
+    }
     heads = Heads(tuple(config["shape"]), arrays["channel"], arrays["place"], config["primary"])
     return ActivationMap(
         Runner(probe),

@@ -110,9 +110,9 @@ def _einsum(equation: Any, *operands: Any) -> Call | None:
 
 def _conv(dims: int, transposed: bool) -> Callable[..., Call | None]:
     def read(x: torch.Tensor, weight: torch.Tensor, *args: Any, **kwargs: Any) -> Call | None:
-        names = ("bias", "stride", "padding", "output_padding", "groups", "dilation")
-        if not transposed:
-            names = ("bias", "stride", "padding", "dilation", "groups")
+        names = ["bias", "stride", "padding", "dilation", "groups"]
+        if transposed:
+            names = ["bias", "stride", "padding", "output_padding", "groups", "dilation"]
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         given.pop("bias", None)
         if x.ndim != dims + 2:

@@ -82,7 +82,8 @@ class Source:
             v = v[:, None] if v.ndim == 1 else v
             if h.ndim != 2 or v.ndim != 2 or len(h) != len(v):
                 raise BadInput(
-                    f"features are (n, D) and targets (n,) or (n, L) of the same rows; got {list(h.shape)} and {list(v.shape)}"
+                    f"features are (n, D) and targets (n,) or (n, L) of the same rows; "
+                    f"got {list(h.shape)} and {list(v.shape)}"
                 )
             yield RowBlock(slice(start, start + len(h)), h[None, :, None], v[:, None])
             start += len(h)
@@ -104,7 +105,9 @@ def source(U: Any, V: Any) -> Source:
             raise BadInput(f"there are {len(U)} rows of features and {len(V)} of targets")
         return Source(lambda: _paired(U, V), True)
     if not all(part is None or callable(part) or isinstance(part, Iterable) for part in (U, V)) or U is None:
-        raise BadInput(f"features are an array, a callable or chunks; got {type(U).__name__} and {type(V).__name__}")
+        raise BadInput(
+            f"features are an array, a callable or chunks; got {type(U).__name__} and {type(V).__name__}"
+        )
     once = any(isinstance(part, Iterator) for part in (U, V))
 
     def read() -> Iterator[tuple[Any, Any]]:
@@ -118,7 +121,9 @@ def source(U: Any, V: Any) -> Source:
 
 
 def _is_array(part: Any) -> bool:
-    return hasattr(part, "shape") or (isinstance(part, list) and bool(part) and np.ndim(part[0]) < 2 and _numeric(part[0]))
+    return hasattr(part, "shape") or (
+        isinstance(part, list) and bool(part) and np.ndim(part[0]) < 2 and _numeric(part[0])
+    )
 
 
 def _numeric(part: Any) -> bool:

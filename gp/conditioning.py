@@ -37,11 +37,16 @@ class Pass:
 def gather(blocks: Iterable[RowBlock], center: bool, keep: bool) -> Pass:
     """One pass. ``keep`` holds the rows in memory as long as they fit."""
     sums: Sums | None = None
-    sampler, parts, numbers, examples = _Sampler(), [], 0, 0
+    sampler, numbers, examples = _Sampler(), 0, 0
+    parts: list[RowBlock] = []
     for block in blocks:
         features, targets = block.flat()
         sums = Sums.start(features, targets, center) if sums is None else sums
-        sums = sums.add(features, targets) if examples else Sums.of(features, targets, sums.shift_h, sums.shift_v)
+        sums = (
+            sums.add(features, targets)
+            if examples
+            else Sums.of(features, targets, sums.shift_h, sums.shift_v)
+        )
         examples += block.targets.shape[0]
         sampler.add(block)
         numbers += features.numel()
@@ -67,7 +72,9 @@ class _Sampler:
         self.count = 0
 
     def add(self, block: RowBlock) -> None:
-        index = torch.arange(block.rows.start, block.rows.start + len(block.targets), device=block.targets.device)
+        index = torch.arange(
+            block.rows.start, block.rows.start + len(block.targets), device=block.targets.device
+        )
         chosen = index % self.stride == 0
         if bool(chosen.any()):
             self.parts.append((block.features[:, chosen], block.targets[chosen]))
@@ -76,12 +83,17 @@ class _Sampler:
         row = features[:, :1].numel()
         most = max(16, min(2 * SAMPLE // targets.shape[1], 2**23 // row))
         while self.count > most:
-            whole = torch.cat([f for f, _ in self.parts], 1)[:, ::2], torch.cat([t for _, t in self.parts])[::2]
+            whole = (
+                torch.cat([f for f, _ in self.parts], 1)[:, ::2],
+                torch.cat([t for _, t in self.parts])[::2],
+            )
             self.parts, self.stride, self.count = [whole], 2 * self.stride, len(whole[1])
 
     def sample(self, examples: int) -> Sample:
         """What was kept."""
-        return Sample(torch.cat([f for f, _ in self.parts], 1), torch.cat([t for _, t in self.parts]), examples)
+        return Sample(
+            torch.cat([f for f, _ in self.parts], 1), torch.cat([t for _, t in self.parts]), examples
+        )
 
 
 def settle(
@@ -97,7 +109,9 @@ def settle(
     if not isinstance(noise, str):
         values = torch.as_tensor(noise, dtype=torch.float64).reshape(-1)
         if not bool((values > 0).all() and torch.isfinite(values).all()):
-            raise UsageError(f"noise is a positive number; got {noise}: use a tiny one, such as 1e-12, for none")
+            raise UsageError(
+                f"noise is a positive number; got {noise}: use a tiny one, such as 1e-12, for none"
+            )
         return ("half" if metric == "auto" else metric), values.expand(len(sums.gram)).clone(), ()
     metrics = ["half", "raw", "full"] if metric == "auto" else [metric]
     curves = [curve(sums, name, made.sample) for name in metrics]

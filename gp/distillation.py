@@ -30,7 +30,7 @@ Head = int | tuple[int, ...] | None
 
 @dataclass(frozen=True)
 class Distillation:
-    """A GP that predicts what a submodule predicts. Made by :func:`gp.distill`, :func:`gp.fit_features`, :func:`gp.load`.
+    """A GP that predicts what a submodule predicts, from ``gp.distill``, ``gp.fit_features`` or ``gp.load``.
 
     kernel     which feature map: activation, learned, tangent or features
     heads      layout of the L heads; a head is a flat index into the latent, or a tuple
@@ -95,7 +95,9 @@ class Distillation:
     @property
     def features(self) -> Array:
         """(M, D) u(x) at the training rows; (M, P, D) with places; a leading G where heads have their own maps."""
-        parts = [self.posterior.basis(b.features) @ self.posterior.basis.turn[:, None] for b in self.rows.blocks()]
+        parts = [
+            self.posterior.basis(b.features) @ self.posterior.basis.turn[:, None] for b in self.rows.blocks()
+        ]
         whole = as_numpy(torch.cat(parts, 1))
         whole = whole if self.places else whole[:, :, 0]
         return whole[0] if len(whole) == 1 else whole
@@ -204,7 +206,7 @@ class Distillation:
         return nearest.neighbors(self, self.query(self.as_queries(X)[0], head), k, head, by)
 
     def prototypes(self, k: int = 20, head: Head = None) -> Prototypes:
-        """Few training examples that stand for the whole head: kernel sections chosen by orthogonal matching pursuit."""
+        """Few training examples that stand for the head: kernel sections chosen by orthogonal matching pursuit."""
         return standing.prototypes(self, k, self.head(head))
 
     def fidelity(self, X: Any) -> pd.DataFrame:
@@ -259,11 +261,11 @@ class Distillation:
 
         return suspects(self, y)
 
-    def gradients(self, X: Any) -> Array:
-        """Gradient of the GP's prediction in the model's input, as :meth:`interpret.Probe.gradients` shapes it."""
-        from gp.gradients import gradients
+    def mean_gradients(self, X: Any, head: Head = None) -> Array:
+        """(N, *input) gradient of the latent mean at one head in the model's input (or the probe's ``wrt``)."""
+        from gp.gradients import mean_gradients
 
-        return gradients(self, X)
+        return mean_gradients(self, X, self.head(head))
 
     # -- for the modules of this room ---------------------------------------------------------------------------
 
@@ -339,7 +341,7 @@ class Distillation:
         if like is not None and getattr(x, "ndim", None) == like - 1:
             return x[None], True
         shape = getattr(x, "shape", None)
-        return x, shape is not None and len(x) == 1 or shape is None and _rows(x) == 1
+        return x, (shape is not None and len(x) == 1) or (shape is None and _rows(x) == 1)
 
     def shaped(self, H: Any) -> torch.Tensor:
         """(G, N, P, D) float64 from features in the forms that :meth:`predict_features` takes."""
@@ -351,7 +353,9 @@ class Distillation:
         if h.ndim < 4:
             h = h.reshape(1, len(h), -1, h.shape[-1])
         if h.shape[-1] != width or h.shape[2] != places or len(h) != groups:
-            raise BadInput(f"expected features of shape {[groups, 'N', places, width]}; got {list(np.shape(H))}")
+            raise BadInput(
+                f"expected features of shape {[groups, 'N', places, width]}; got {list(np.shape(H))}"
+            )
         return h.to(center)
 
     def _by_head(self, values: torch.Tensor) -> Array:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gp.arrays import ArrayMap, source
-from gp.conditioning import Pass, fitted, gather, settle
+from gp.conditioning import fitted, gather, settle
 from gp.distillation import Distillation
 from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.posterior import METRICS
@@ -46,9 +46,14 @@ def distill(
     """
     probe = model_or_probe if isinstance(model_or_probe, Probe) else Probe(model_or_probe, "")
     if isinstance(X, Iterator):
-        raise UsageError("X is a one-shot iterator, and the rows are read more than once; pass an array or a DataLoader")
+        raise UsageError(
+            "X is a one-shot iterator, and the rows are read more than once; pass an array or a DataLoader"
+        )
     chosen, notes = _kernel(kernel, probe, X, Options(seed, options))
-    metric, given = chosen.metric, noise if chosen.noise is None else torch.from_numpy(np.asarray(chosen.noise))
+    metric, given = (
+        chosen.metric,
+        noise if chosen.noise is None else torch.from_numpy(np.asarray(chosen.noise)),
+    )
 
     def blocks() -> Iterator[RowBlock]:
         for block in chosen.blocks(X):
@@ -105,7 +110,10 @@ def fit_features(
     made = gather(rows_from.blocks(), center, keep=False)
     rows: Rows = Streamed(rows_from.blocks, made.examples)
     if not rows_from.again:
-        rows = Gone("the features came from a one-shot iterator and are gone; pass an array, a callable or a list", made.examples)
+        rows = Gone(
+            "the features came from a one-shot iterator and are gone; pass an array, a callable or a list",
+            made.examples,
+        )
     chosen, level, frontier = settle(made, metric, noise, center)
     posterior = fitted(made, chosen, level, center, rows if rows_from.again else None)
     shape = () if np.ndim(V) == 1 and hasattr(V, "shape") else (posterior.baseline.shape[1],)

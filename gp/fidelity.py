@@ -22,7 +22,7 @@ ROWS, WORK = 512, 3 * 10**8
 
 @dataclass(frozen=True)
 class Observed:
-    """Predictions beside what the submodule says: outputs and mean (N, O); latents, their means and variances (N, L)."""
+    """Predictions beside the submodule's own: outputs and mean (N, O); latents, their means and variances (N, L)."""
 
     output: Array
     mean: Array
@@ -40,9 +40,10 @@ def observe(d: Distillation, X: Any) -> Observed:
         truths.append(as_numpy(block.targets[:, d.heads.place, d.heads.channel]))
         latents.append(as_numpy(mean))
         variances.append(as_numpy(variance))
-    output, truth, latent, variance = map(np.concatenate, (outputs, truths, latents, variances))
-    made = d._prediction(latent, variance, X).mean.reshape(len(output), -1)
-    return Observed(output, made, truth, latent, variance)
+    output, truth = np.concatenate(outputs), np.concatenate(truths)
+    latent, spread = np.concatenate(latents), np.concatenate(variances)
+    made = d._prediction(latent, spread, X).mean.reshape(len(output), -1)
+    return Observed(output, made, truth, latent, spread)
 
 
 def fidelity(d: Distillation, X: Any) -> pd.DataFrame:
@@ -58,14 +59,16 @@ def fidelity(d: Distillation, X: Any) -> pd.DataFrame:
         at = d.heads.primary
         columns = [np.full(seen.output.shape[1], c[at]) for c in (per_head, inside, likely)]
         per_head, inside, likely = columns
-    frame = pd.DataFrame({
-        "pearson": [_pearson(a, b) for a, b in zip(seen.output.T, seen.mean.T, strict=True)],
-        "r2": [_r2(a, b) for a, b in zip(seen.output.T, seen.mean.T, strict=True)],
-        "mae": np.abs(seen.output - seen.mean).mean(0),
-        "coverage95": inside,
-        "loglik": likely,
-        "cancellation": per_head,
-    })
+    frame = pd.DataFrame(
+        {
+            "pearson": [_pearson(a, b) for a, b in zip(seen.output.T, seen.mean.T, strict=True)],
+            "r2": [_r2(a, b) for a, b in zip(seen.output.T, seen.mean.T, strict=True)],
+            "mae": np.abs(seen.output - seen.mean).mean(0),
+            "coverage95": inside,
+            "loglik": likely,
+            "cancellation": per_head,
+        }
+    )
     frame.index.name = "head"
     frame.attrs["agreement"] = _agreement(seen)
     rows = np.arange(len(total))
@@ -133,7 +136,7 @@ def cancellation(d: Distillation, X: Any, rows: int) -> tuple[Array, Array]:
 
 
 def _queries(d: Distillation, X: Any, rows: int) -> tuple[torch.Tensor, list[tuple[int, int, list[int]]]]:
-    """z (G, n, P, E) of the chosen queries, and the heads at each (group, place)."""
+    """Z (G, n, P, E) of the chosen queries, and the heads at each (group, place)."""
     found: dict[tuple[int, int], list[int]] = {}
     for head in range(len(d.heads)):
         found.setdefault((d.group(head), int(d.heads.place[head])), []).append(head)

@@ -42,8 +42,12 @@ def fold(run: Experiment) -> Fold | None:
     if places > MOST_PLACES:
         return None
     still = run(torch.zeros(1, places, channels, dtype=torch.float64), [0]).reshape(-1)
-    by_place = _responses(run, torch.eye(places, dtype=torch.float64)[:, :, None].expand(-1, -1, channels), still)
-    by_channel = _responses(run, torch.eye(channels, dtype=torch.float64)[:, None, :].expand(-1, places, -1), still)
+    by_place = _responses(
+        run, torch.eye(places, dtype=torch.float64)[:, :, None].expand(-1, -1, channels), still
+    )
+    by_channel = _responses(
+        run, torch.eye(channels, dtype=torch.float64)[:, None, :].expand(-1, places, -1), still
+    )
     owner = by_channel.abs().argmax(0)
     total = by_channel[owner, torch.arange(len(owner))]
     if not bool((total.abs() > 0).all()):
@@ -51,7 +55,10 @@ def fold(run: Experiment) -> Fold | None:
     profiles = (by_place / total).T  # (L, P), each sums to one
     used = torch.unique(owner)
     channel = torch.searchsorted(used, owner)
-    scale, offset = _by_channel(total, channel, len(used), run.tolerance), _by_channel(still, channel, len(used), run.tolerance)
+    scale, offset = (
+        _by_channel(total, channel, len(used), run.tolerance),
+        _by_channel(still, channel, len(used), run.tolerance),
+    )
     if scale is None or offset is None:
         return None
     made = _placed(profiles)
@@ -72,9 +79,12 @@ def _responses(run: Experiment, unit: torch.Tensor, still: torch.Tensor) -> torc
     return torch.cat(parts)
 
 
-def _by_channel(values: torch.Tensor, channel: torch.Tensor, count: int, tolerance: float) -> torch.Tensor | None:
+def _by_channel(
+    values: torch.Tensor, channel: torch.Tensor, count: int, tolerance: float
+) -> torch.Tensor | None:
     """The value that all outputs of a channel share, or None where they differ."""
-    first = torch.zeros(count, dtype=values.dtype).index_reduce_(0, channel, values, "mean", include_self=False)
+    total = torch.zeros(count, dtype=values.dtype).index_add_(0, channel, values)
+    first = total / torch.bincount(channel, minlength=count).clamp_min(1)
     spread = (values - first[channel]).abs().max()
     return first if bool(spread <= tolerance * (values.abs().max() + 1e-12)) else None
 
@@ -85,7 +95,9 @@ def _placed(profiles: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor] 
     profiles = torch.where(small, torch.zeros_like(profiles), profiles)
     counts = (~small).sum(1, keepdim=True)
     even = (~small).double() / counts
-    profiles = torch.where(((profiles - even).abs() < 1e-3 * even).logical_or(small).all(1, keepdim=True), even, profiles)
+    profiles = torch.where(
+        ((profiles - even).abs() < 1e-3 * even).logical_or(small).all(1, keepdim=True), even, profiles
+    )
     if bool((counts == 1).all()):
         return None, profiles.argmax(1)
     if not bool((profiles.sum(1) - 1).abs().max() < 1e-3):

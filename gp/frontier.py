@@ -62,7 +62,7 @@ class Curve:
         """As rows."""
         worst = self.r2.min(1)
         columns = zip(self.noise, worst, self.cancellation, self.likelihood, strict=True)
-        return [FrontierPoint(self.metric, *map(float, row)) for row in columns]
+        return [FrontierPoint(self.metric, float(a), float(b), float(c), float(d)) for a, b, c, d in columns]
 
 
 def grid(examples: int) -> np.ndarray:
@@ -99,7 +99,8 @@ def _sharpened(sums: Centred, sample: Sample | None) -> Tensor:
     inside = sample.targets.var(0)  # (P, C)
     lower = inside.quantile(0.25, dim=0).reshape(sums.square.shape).to(sums.square)
     whole = sums.square / sums.count
-    return (whole / torch.maximum(lower, 1e-3 * whole).clamp_min(1e-300)).clamp_min(1)
+    ratio: Tensor = whole / torch.maximum(lower, 1e-3 * whole).clamp_min(1e-300)
+    return ratio.clamp_min(1)
 
 
 def _likelihood(sums: Centred, cross: Tensor, shrunk: Tensor, noise: Tensor) -> Tensor:
@@ -110,7 +111,8 @@ def _likelihood(sums: Centred, cross: Tensor, shrunk: Tensor, noise: Tensor) -> 
     fit = (sums.square - (cross**2 / shrunk[..., None]).sum(2)).clamp_min(1e-300) / noise[:, None, None]
     amplitude = (fit / count).clamp_min(1e-300)
     each = -0.5 * (count * amplitude.log() + logdet[..., None] + count * (1 + np.log(2 * np.pi)))
-    return each.flatten(1).sum(1)
+    whole: Tensor = each.flatten(1).sum(1)
+    return whole
 
 
 def _cancellation(turned: Basis, sums: Centred, cross: Tensor, noise: Tensor, sample: Sample) -> np.ndarray:
@@ -140,7 +142,7 @@ def _cancellation(turned: Basis, sums: Centred, cross: Tensor, noise: Tensor, sa
 
 def _by_example(kernel: Tensor, alpha: Tensor, examples: int) -> Tensor:
     """(G, Q, K) sums over examples of |Σ_places c|."""
-    groups, queries, rows = kernel.shape
+    groups, queries, _ = kernel.shape
     sizes = []
     for k in range(alpha.shape[-1]):
         c = (kernel * alpha[:, None, :, k]).reshape(groups, queries, examples, -1).sum(-1)

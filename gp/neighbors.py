@@ -60,7 +60,9 @@ def unpooled(d: Distillation, z: Tensor, head: int, whole: Array) -> Array:
     if pool is None or d.X is None:
         return whole
     if len(d.row_ids) != d.examples or not np.array_equal(d.row_ids, np.arange(d.examples)):
-        raise UsageError("contributions by place of a pooled head need all the training rows; use the original one")
+        raise UsageError(
+            "contributions by place of a pooled head need all the training rows; use the original one"
+        )
     basis, group, place = d.posterior.basis, d.group(head), int(d.heads.place[head])
     profile = pool[place].to(z)
     parts, alphas = [], whole[:, :, 0]
@@ -182,4 +184,6 @@ def _result(d: Distillation, columns: list[Tensor], chosen: np.ndarray) -> Neigh
     if d.places:
         where = np.stack(np.unravel_index(place, d.places), -1)
         where[missing] = -1
-    return Neighbors(ids, np.where(missing, np.nan, similarity), np.where(missing, np.nan, contribution), where)
+    return Neighbors(
+        ids, np.where(missing, np.nan, similarity), np.where(missing, np.nan, contribution), where
+    )

@@ -77,10 +77,11 @@ class Convolution:
         """Zeros between entries: a transposed convolution is a convolution of that."""
         if all(s == 1 for s in self.stuff):
             return x
-        sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], self.stuff, strict=True)]
-        wide = x.new_zeros(*x.shape[:2], *sizes)
-        wide[(..., *[slice(None, None, s) for s in self.stuff])] = x
-        return wide
+        for axis, step in enumerate(self.stuff, start=2):
+            spread = x.new_zeros(*x.shape[:axis], (x.shape[axis] - 1) * step + 1, *x.shape[axis + 1 :])
+            place = torch.arange(0, spread.shape[axis], step, device=x.device)
+            x = spread.index_copy(axis, place, x)
+        return x
 
 
 def _each(value: Any, dims: int) -> tuple[int, ...]:

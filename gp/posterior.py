@@ -64,7 +64,9 @@ def basis(sums: Centred, metric: str) -> Basis:
     values, vectors = values.flip(-1).clamp_min(0), vectors.flip(-1)
     largest = values[:, :1]
     if bool((largest <= 0).any()):
-        raise DeadUnit("the features are the same at every training row; there is nothing to tell examples apart by")
+        raise DeadUnit(
+            "the features are the same at every training row; there is nothing to tell examples apart by"
+        )
     scale = (values + (FLOOR * largest if power else 0)) ** -power if power else torch.ones_like(values)
     if unit:
         scale = scale / ((scale**2 * values).sum(-1, keepdim=True) / sums.count).sqrt()
@@ -124,7 +126,8 @@ class Posterior:
             z = self.basis(features)
             gram += z.transpose(1, 2) @ z
             cross += z.transpose(1, 2) @ (targets - self.baseline[:, None])
-        return replace(self, **_solved(gram, cross, self.noise))
+        weights, root = _solved(gram, cross, self.noise)
+        return replace(self, weights=weights, root=root)
 
 
 def condition(sums: Centred, metric: str | Basis, noise: Tensor) -> Posterior:
@@ -144,7 +147,7 @@ def needs_refining(turned: Basis, noise: Tensor) -> bool:
     return bool((noise < SMALL_NOISE * turned.eigenvalues.amax(-1)).any())
 
 
-def _solved(gram: Tensor, cross: Tensor, noise: Tensor) -> dict[str, Tensor]:
+def _solved(gram: Tensor, cross: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Solve (gram + noise) w = cross for a graded matrix: scaled to unit diagonal it is well conditioned."""
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     shrunk = gram + noise[:, None, None] * eye
@@ -152,5 +155,4 @@ def _solved(gram: Tensor, cross: Tensor, noise: Tensor) -> dict[str, Tensor]:
     factor = torch.linalg.cholesky(scale[:, :, None] * shrunk * scale[:, None, :])
     inverse = torch.linalg.solve_triangular(factor, eye.expand_as(gram), upper=False)
     root = scale[:, :, None] * inverse.transpose(1, 2)
-    weights = root @ (root.transpose(1, 2) @ cross)
-    return {"weights": weights, "root": root}
+    return root @ (root.transpose(1, 2) @ cross), root

@@ -34,7 +34,9 @@ def prototypes(d: Distillation, k: int, head: int) -> Prototypes:
     group, column = d.group(head), d.column(head)
     values = d.posterior.basis.eigenvalues[group]
     scale = values.clamp_min(0).sqrt()
-    target = d.posterior.weights[group, :, column] * scale  # the head's mean as a vector of training-set functions
+    target = (
+        d.posterior.weights[group, :, column] * scale
+    )  # the head's mean as a vector of training-set functions
     if float(target.norm()) == 0:
         return _empty(d)
     chosen: list[tuple[int, int]] = []
@@ -57,7 +59,12 @@ def prototypes(d: Distillation, k: int, head: int) -> Prototypes:
 
 
 def _best(
-    d: Distillation, group: int, scale: Tensor, residual: Tensor, basis: list[Tensor], chosen: list[tuple[int, int]]
+    d: Distillation,
+    group: int,
+    scale: Tensor,
+    residual: Tensor,
+    basis: list[Tensor],
+    chosen: list[tuple[int, int]],
 ) -> tuple[int, int, Tensor] | None:
     """The section that, orthogonal to those chosen, takes most of the residual."""
     made = torch.stack(basis, 1) if basis else None
@@ -80,7 +87,9 @@ def _best(
     return result
 
 
-def _result(d: Distillation, chosen: list[tuple[int, int]], sections: Tensor, target: Tensor, r2: list[float]) -> Prototypes:
+def _result(
+    d: Distillation, chosen: list[tuple[int, int]], sections: Tensor, target: Tensor, r2: list[float]
+) -> Prototypes:
     weight = torch.linalg.lstsq(sections.T, target[:, None]).solution[:, 0]
     index = np.array([i for i, _ in chosen])
     place = np.array([np.unravel_index(p, d.places) for _, p in chosen]) if d.places else None

@@ -56,7 +56,7 @@ class Prediction:
 
     def _reach(self, level: Array) -> Array:
         """Deviations within which a share ``level`` (N, *latent) of residuals lies, by head."""
-        normal = np.sqrt(2) * erfinv(level)
+        normal: Array = np.sqrt(2) * erfinv(level)
         if self._quantiles is None:
             return normal
         flat = level.reshape(len(level), -1)

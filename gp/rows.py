@@ -30,7 +30,9 @@ class RowBlock:
 class Rows(Protocol):
     """What the explanations by example read."""
 
-    examples: int
+    @property
+    def examples(self) -> int:
+        """How many."""
 
     def blocks(self) -> Iterator[RowBlock]:
         """All rows in order.

@@ -15,8 +15,8 @@ from gp.tracing import Recorder, Watch, first_row, tensors
 from interpret import batches as batching
 from interpret import places, structure
 from interpret.errors import InterpretError, NotTraceable
-from interpret.reading import Values
 from interpret.probe import Probe
+from interpret.reading import Values
 from interpret.state import frozen
 
 
@@ -49,7 +49,9 @@ def precise(probe: Probe, batch: Any) -> Probe:
         own, other = Runner(probe)(batch).double(), Runner(other_probe)(_double(batch))
     except (InterpretError, RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):
         return probe  # the model fixes its own types, or cannot be copied
-    same = own.shape == other.shape and bool(((own - other).abs().max() <= 1e-3 * own.abs().max() + 1e-30).all())
+    same = own.shape == other.shape and bool(
+        ((own - other).abs().max() <= 1e-3 * own.abs().max() + 1e-30).all()
+    )
     return other_probe if same else probe
 
 

@@ -40,13 +40,22 @@ def save(d: Distillation, path: Path, rows: bool) -> None:
         RowsNotStored: rows are asked for and were not kept.
 
     """
-    arrays = {**_flat("posterior", d.posterior), **_flat("basis", d.posterior.basis), **_flat("sums", d.passed.sums)}
-    arrays |= {"row_ids": torch.from_numpy(np.asarray(d.row_ids)), "heads.channel": torch.from_numpy(d.heads.channel)}
+    arrays = {
+        **_flat("posterior", d.posterior),
+        **_flat("basis", d.posterior.basis),
+        **_flat("sums", d.passed.sums),
+    }
+    arrays |= {
+        "row_ids": torch.from_numpy(np.asarray(d.row_ids)),
+        "heads.channel": torch.from_numpy(d.heads.channel),
+    }
     arrays["heads.place"] = torch.from_numpy(d.heads.place)
     config: dict[str, Any] = {}
     if d.map is not None:
         config, extra = d.map.state()
-        arrays |= {f"map.{name}": torch.from_numpy(np.ascontiguousarray(value)) for name, value in extra.items()}
+        arrays |= {
+            f"map.{name}": torch.from_numpy(np.ascontiguousarray(value)) for name, value in extra.items()
+        }
     if rows:
         arrays |= _rows(d)
     temporary = path.with_name(path.name + ".part")
@@ -76,13 +85,18 @@ def load(path: str | Path, model: nn.Module | Probe | None = None) -> Distillati
         raise LoadError(f"{path} is damaged or of another version: {type(error).__name__} {error}") from error
 
 
-def _restored(header: dict[str, Any], arrays: dict[str, Tensor], model: nn.Module | Probe | None) -> Distillation:
+def _restored(
+    header: dict[str, Any], arrays: dict[str, Tensor], model: nn.Module | Probe | None
+) -> Distillation:
     sums = _made(Sums, "sums", arrays, count=header["count"])
     basis = _made(Basis, "basis", arrays)
     posterior = _made(Posterior, "posterior", arrays, basis=basis)
     _check(header, sums, posterior)
     heads = Heads(
-        tuple(header["shape"]), arrays["heads.channel"].numpy(), arrays["heads.place"].numpy(), header["primary"]
+        tuple(header["shape"]),
+        arrays["heads.channel"].numpy(),
+        arrays["heads.place"].numpy(),
+        header["primary"],
     )
     examples = header["examples"]
     source: Rows = Gone(_NO_ROWS, examples)
@@ -202,9 +216,13 @@ def _check(header: dict[str, Any], sums: Sums, posterior: Posterior) -> None:
     for name, shape in expected.items():
         found = tuple(getattr(posterior, name).shape)
         if found != shape:
-            raise LoadError(f"the file is damaged: {name} has shape {list(found)}, the weights ask for {list(shape)}")
+            raise LoadError(
+                f"the file is damaged: {name} has shape {list(found)}, the weights ask for {list(shape)}"
+            )
     if tuple(sums.cross.shape) != (groups, posterior.basis.rotation.shape[1], channels):
-        raise LoadError(f"the file is damaged: the sums have shape {list(sums.cross.shape)}, which fits no posterior")
+        raise LoadError(
+            f"the file is damaged: the sums have shape {list(sums.cross.shape)}, which fits no posterior"
+        )
     if sums.count < header["examples"]:
         raise LoadError("the file is damaged: fewer rows than examples")
 
@@ -225,9 +243,14 @@ def _map(header: dict[str, Any], arrays: dict[str, Tensor], model: Any, heads: H
         raise LoadError("the distilled probe had a forward function of its own; pass such a probe as model=")
     if not isinstance(model, Probe):
         model = Probe(
-            model, settings.get("address", ""), reduce=settings.get("reduce", "mean"), batch_size=settings["batch_size"]
+            model,
+            settings.get("address", ""),
+            reduce=settings.get("reduce", "mean"),
+            batch_size=settings["batch_size"],
         )
-    extra: dict[str, Array] = {name[4:]: value.numpy() for name, value in arrays.items() if name.startswith("map.")}
+    extra: dict[str, Array] = {
+        name[4:]: value.numpy() for name, value in arrays.items() if name.startswith("map.")
+    }
     restored: FeatureMap = kernel_module(header["kernel"]).restore(model, header["map"], extra)
     return restored
 

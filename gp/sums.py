@@ -47,7 +47,14 @@ class Sums:
         h, v = features - shift_h[:, None], targets - shift_v[:, None]
         transposed = h.transpose(1, 2)
         return cls(
-            features.shape[1], shift_h, shift_v, h.sum(1), transposed @ h, transposed @ v, v.sum(1), (v * v).sum(1)
+            features.shape[1],
+            shift_h,
+            shift_v,
+            h.sum(1),
+            transposed @ h,
+            transposed @ v,
+            v.sum(1),
+            (v * v).sum(1),
         )
 
     def add(self, features: Tensor, targets: Tensor) -> Sums:
@@ -75,7 +82,14 @@ class Sums:
         )
         square = self.square_v + 2 * b * self.sum_v + self.count * b * b
         return Sums(
-            self.count, shift_h, shift_v, self.sum_h + self.count * a, gram, cross, self.sum_v + self.count * b, square
+            self.count,
+            shift_h,
+            shift_v,
+            self.sum_h + self.count * a,
+            gram,
+            cross,
+            self.sum_v + self.count * b,
+            square,
         )
 
     def _plus(self, other: Sums, sign: int) -> Sums:
@@ -91,7 +105,9 @@ class Sums:
 
         """
         if self.count < 2:
-            raise TooFewPoints(f"a Gaussian process needs two rows or more to learn from; there are {self.count}")
+            raise TooFewPoints(
+                f"a Gaussian process needs two rows or more to learn from; there are {self.count}"
+            )
         mean_v = self.shift_v + self.sum_v / self.count
         square = self.square_v - self.sum_v**2 / self.count
         if center:
@@ -100,7 +116,9 @@ class Sums:
             cross = self.cross - self.sum_h[:, :, None] * self.sum_v[:, None, :] / self.count
             return Centred(self.count, mean_h, mean_v, gram, cross, square, torch.zeros_like(mean_h))
         raw = self.about(torch.zeros_like(self.shift_h), mean_v)
-        return Centred(self.count, torch.zeros_like(self.shift_h), mean_v, raw.gram, raw.cross, square, raw.sum_h)
+        return Centred(
+            self.count, torch.zeros_like(self.shift_h), mean_v, raw.gram, raw.cross, square, raw.sum_h
+        )
 
 
 @dataclass(frozen=True)
@@ -130,9 +148,13 @@ def flat(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check(features: Tensor, targets: Tensor) -> None:
     if features.shape[:2] != targets.shape[:2]:
-        raise BadInput(f"features have {features.shape[1]} rows and targets {targets.shape[1]}; they must be the same")
+        raise BadInput(
+            f"features have {features.shape[1]} rows and targets {targets.shape[1]}; they must be the same"
+        )
     for name, values in (("features", features), ("targets", targets)):
         finite = torch.isfinite(values)
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0][1])
-            raise BadInput(f"the {name} hold a value that is not finite, first in row {row} of a chunk; drop or fill it")
+            raise BadInput(
+                f"the {name} hold a value that is not finite, first in row {row} of a chunk; drop or fill it"
+            )

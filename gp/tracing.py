@@ -60,13 +60,18 @@ class Watch(TorchFunctionMode):
     Args:
         ordinal: which affine call, counted from 0 in order of execution; -1 watches none.
         replace: ``replace(call, output) -> tensor`` in the place of that call's output.
+        graph: keep what was seen differentiable.
 
     """
 
     def __init__(
-        self, ordinal: int = -1, replace: Callable[[Call, torch.Tensor], torch.Tensor] | None = None
+        self,
+        ordinal: int = -1,
+        replace: Callable[[Call, torch.Tensor], torch.Tensor] | None = None,
+        graph: bool = False,
     ) -> None:
         super().__init__()
+        self.graph = graph
         self.ordinal, self.replace, self.seen = ordinal, replace, 0
         self.call: Call | None = None
         self.output: torch.Tensor | None = None
@@ -92,8 +97,10 @@ class Watch(TorchFunctionMode):
         if not here:
             return result
         # What follows may work in place: the copies are what the layer saw and gave.
-        kept = tuple(t.detach().clone() for t in call.operands)
-        self.call, self.output = Call(call.operation, (kept[0], kept[1])), result.detach().clone()
+        first, second, seen = (
+            t.clone() if self.graph else t.detach().clone() for t in (*call.operands, result)
+        )
+        self.call, self.output = Call(call.operation, (first, second)), seen
         return result if self.replace is None else self.replace(call, result)
 
 
@@ -119,9 +126,7 @@ class Recorder(Watch):
 
     def note(self, func: Any, args: Any, kwargs: Any, result: Any, call: Call | None) -> None:
         """Add the node of one function and mark what it returned or changed in place."""
-        inputs = frozenset(
-            self.made_by[id(t)] for t in tensors((args, kwargs)) if id(t) in self.made_by
-        )
+        inputs = frozenset(self.made_by[id(t)] for t in tensors((args, kwargs)) if id(t) in self.made_by)
         if not inputs:
             return
         ordinal, operand = -1, -1

@@ -30,8 +30,8 @@ CLOSE_MISALIGNMENT = 0.05
 class NeuronComparison:
     """One address in both runs.
 
-    ``distance`` is 1 − |mean cos| between the gradients of the two chosen formulas on the points of both runs, NaN where a
-    formula is missing; ``behaviour`` the same between the two networks' own gradients, where the runs hold the same
+    ``distance`` is 1 − |mean cos| between the gradients of the two chosen formulas on the points of both runs, NaN
+    where a formula is missing; ``behaviour`` the same between the two networks' own gradients, where the runs hold the same
     points. ``same`` is "same concept", "close", "different" or "cannot tell" (a side that claims no formula).
     """
 

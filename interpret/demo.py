@@ -138,7 +138,7 @@ def digits(seed: int = 0, progress: Progress = _silent) -> Case:
 
 
 def breast_cancer(seed: int = 0, progress: Progress = _silent) -> Case:
-    """The breast-cancer table, 30 columns in units of their standard deviation; the output is the logit of malignant."""
+    """The breast-cancer table, 30 columns in units of their deviation; the output is the logit of malignant."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler

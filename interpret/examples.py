@@ -138,7 +138,7 @@ def example_part(
     inside = (figures.low <= figures.network) & (figures.network <= figures.high)
     return ExamplePart(
         kernel=distillation.kernel if isinstance(distillation.kernel, str) else str(distillation.kernel),
-        noise=float(distillation.noise),
+        noise=float(np.max(distillation.noise)),
         examples=len(rows.numbers),
         pearson=float(line["pearson"]),
         r2=float(line["r2"]),
@@ -194,7 +194,7 @@ def _case(
     x = rows.X_test[row : row + 1]
     contributions = np.asarray(distillation.contributions(x, head=head)).reshape(-1)
     near = distillation.neighbors(x, k=min(NEIGHBORS, len(rows.numbers)), head=head)
-    scale = float(np.std(np.asarray(distillation.targets)[:, head]))
+    scale = float(np.std(_targets(distillation, head)))
     cancellation = float(np.abs(contributions).sum() / max(abs(contributions.sum()), scale, 1e-300))
     order = np.argsort(-np.abs(contributions), kind="stable")[:NEIGHBORS]
     place = near.place
@@ -224,6 +224,33 @@ def _case(
     )
 
 
+def _targets(distillation: Distillation, head: int) -> Array:
+    """What one head was fitted to, (M,); with places, at the head's own place."""
+    targets = distillation.targets
+    if targets.ndim == 2:
+        return np.asarray(targets[:, head])
+    return np.asarray(targets[:, distillation.heads.place[head], distillation.heads.channel[head]])
+
+
+def residual_r2(
+    distillation: Distillation, head: int, residual: Array, rows: tuple[Any, Any], test: Array
+) -> float:
+    """Share of what a formula leaves over that the network's own features account for, on rows not fitted to.
+
+    ``residual`` (M,) on ``rows[0]`` and ``test`` (T,) on ``rows[1]`` are g − φ(T). A GP on the head's features is
+    fitted to the first and judged on the second: near 1, the formula misses something the network does; near 0, only noise.
+    """
+    import gp
+
+    features, judged = (np.asarray(distillation.query(part, head)) for part in rows)
+    kept, told = np.isfinite(residual), np.isfinite(test)
+    if kept.sum() < 20 or told.sum() < 5 or np.std(test[told]) == 0:
+        return float("nan")
+    fitted = gp.fit_features(features[kept], residual[kept], metric="none", center=False)
+    missed = test[told] - np.asarray(fitted.predict_features(judged[told]).mean).reshape(-1)
+    return float(1.0 - np.mean(missed**2) / np.var(test[told]))
+
+
 def _prototypes(distillation: Distillation, head: int, rows: Rows) -> Prototypes | None:
     found = distillation.prototypes(k=min(12, len(rows.numbers)), head=head)
     return Prototypes(
@@ -238,7 +265,9 @@ def _suspects(distillation: Distillation, rows: Rows, count: int = 10) -> tuple[
         return ()
     table = distillation.suspects(rows.y).head(count)
     return tuple(
-        Suspect(int(rows.numbers[int(r.index_)]), str(r.label), str(r.suggested), float(r.score))
-        for r in table.rename(columns={"index": "index_"}).itertuples()
-        if str(r.label) != str(r.suggested)
+        Suspect(int(rows.numbers[int(row)]), str(label), str(suggested), float(score))
+        for row, label, suggested, score in table[["index", "label", "suggested", "score"]]
+        .to_numpy()
+        .tolist()
+        if str(label) != str(suggested)
     )

@@ -18,7 +18,7 @@ import torch
 from interpret.address import parse
 from interpret.crosscheck import attribution_shares
 from interpret.errors import InterpretError, UsageError
-from interpret.examples import LayerFigures, Rows, example_part, layer_figures
+from interpret.examples import LayerFigures, Rows, example_part, layer_figures, residual_r2
 from interpret.explanation import (
     Array,
     CrossCheck,
@@ -194,9 +194,9 @@ class Explainer:
         whole = address.with_index(None)
         shape = tuple(probe.at(str(whole)).values(take(self.split.X_test, slice(0, 2))).shape[1:])
         index = address.index or ()
-        if len(shape) == 1 and len(index) == 1 and isinstance(index[0], int):
-            if shape[0] * length(self.split.X) <= SHARED_TARGETS:
-                return str(whole), index[0] % shape[0]
+        plain = len(shape) == 1 and len(index) == 1 and isinstance(index[0], int)
+        if plain and shape[0] * length(self.split.X) <= SHARED_TARGETS:
+            return str(whole), int(index[0]) % shape[0]
         return str(address), 0
 
     def _distilled(self, layer: str) -> tuple[Distillation, LayerFigures]:
@@ -263,11 +263,21 @@ class Explainer:
         if examples is not None and not probe.wrt:
             mean = _flat(examples[1].mean_gradients(rows, head=examples[2]))
         part, check = merged(formula, fresh, mean)
+        if check is not None and examples is not None and formula is not None and formula.link is not None:
+            check = replace(check, residual_r2=self._left_over(probe, formula, examples[1], examples[2]))
         if part is not None and part.failing is not None and not probe.wrt:
             near = middle(part.failing, _flat(take(self.split.X, slice(0, SYMBOLIC_ROWS))))
             region = replace(part.failing, nearest=tuple(int(self.split.rows[row]) for row in near))
             part = replace(part, failing=region)
         return part, check
+
+    def _left_over(self, probe: Probe, formula: Formula, made: Distillation, head: int) -> float:
+        """What the formula misses, as far as the network's features know it; NaN where rows are no points."""
+        if probe.wrt:
+            return float("nan")
+        rows = take(self.split.X, slice(0, SYMBOLIC_ROWS)), take(self.split.X_test, slice(0, CHECK_ROWS))
+        residual, test = (_flat(probe.values(part))[:, 0] - formula.predict(_flat(part)) for part in rows)
+        return residual_r2(made, head, residual, rows, test)
 
     def _provenance(self, seconds: float) -> Provenance:
         data, model = self._hashes

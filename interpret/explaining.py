@@ -108,7 +108,7 @@ def explain(
         progress: called with (address, done, total).
 
     Raises:
-        InterpretError: one of `interpret.errors`, before anything is written, for an address or data that cannot be used.
+        InterpretError: one of `interpret.errors`, before anything is written, for an address or data of no use.
     """
     settings = Settings(engine, search, kernel, seed, time_limit, title, wrt)
     explainer = Explainer(model, X, y, test=test, names=names, units=units, render=render, settings=settings)

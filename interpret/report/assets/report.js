@@ -65,7 +65,9 @@ function frontier(section) {
   const mark = (name, number) => [...rows, ...dots].forEach((at) => at.classList.toggle(name, at.dataset.row === number));
   const show = (row) => {
     mark("shown", row.dataset.row);
-    display.replaceChildren(lead, " ", row.querySelector(".maths").firstElementChild.cloneNode(true));
+    const shown = row.querySelector(".maths").firstElementChild.cloneNode(true);
+    shown.querySelectorAll("math").forEach((math) => math.setAttribute("displaystyle", "true"));
+    display.replaceChildren(lead, " ", shown);
     latex.textContent = row.dataset.latex;
     rows.forEach((other) => other.querySelector("button")?.setAttribute("aria-pressed", String(other === row)));
     note.hidden = row.classList.contains("chosen");

@@ -6,11 +6,15 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from interpret.report import write
+from interpret.report.neuron_view import identity
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +47,35 @@ def screenshots() -> Path:
     folder = Path(__file__).parents[3] / "screenshots"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page of an offline browser that collects what reaches the console; a parameter is passed to its context."""
+    options = getattr(request, "param", {})
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, offline=True, **options)
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    opened.messages = []
+    opened.scripts = options.get("java_script_enabled", True)
+    opened.on("console", lambda message: opened.messages.append(message.text))
+    opened.on("pageerror", lambda error: opened.messages.append(str(error)))
+    yield opened
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def reports(samples: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of every kind: a single file, an index with its pages, a comparison, and one full of hostile text."""
+    folder = tmp_path_factory.mktemp("reports")
+    kinds = [samples.physics(), samples.digits(), samples.table(), samples.series(), samples.texts()]
+    many = [replace((samples.small(), *kinds[:2])[at % 3], address=f"fc[{at}]") for at in range(24)]
+    hostile = [samples.poisoned(samples.small(), text) for text in (*samples.HOSTILE.values(),) * 2]
+    index = write(many, folder / "many" / "report.html", "Two dozen neurons")
+    return {
+        "single": write(kinds, folder / "report.html", "Five neurons of five networks"),
+        "kinds": write([samples.small(), samples.texts(), samples.series()], folder / "kinds.html"),
+        "index": index,
+        "page": folder / "many" / "report_files" / f"{identity(many[1])}.html",
+        "hostile": write(hostile, folder / "hostile" / "index.html", samples.HOSTILE["closing"]),
+    }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import sympy
@@ -559,3 +561,39 @@ def small() -> NeuronExplanation:
         reasons=formula.reasons, advice=("Nothing.",), formula=formula, examples=examples,
         crosscheck=CrossCheck(0.999, 0.98, 0.97, 0.05), provenance=PROVENANCE, units=(("x0", "m"),),
     )  # fmt: skip
+
+
+HOSTILE = {
+    "script": "<script>window.pwned = 1</script>",
+    "attribute": '" onmouseover="window.pwned=1" x=\'',
+    "closing": "</style></script></title></textarea>--><img src=x onerror=window.pwned=1>",
+    "template": "{{ 7 * 7 }}{% for x in y %}${window.pwned=1}",
+    "url": "javascript:window.pwned=1",
+    "bidi": "abc\u202egnp.exe\u2066\u200f",
+    "control": "a\x00b\x1b[31mred\x07\x7f\u2028\ufeff",
+    "long": "y" * 10_000,
+    "emoji": "👩‍🔬 漢字 שלום",
+    "latex": r"$\input{/etc/passwd}$ \href{javascript:window.pwned=1}{x} \unicode{<img>}",
+    "path": "../../../../etc/passwd\\..\\con",
+    "entity": "&lt;script&gt;&#60;b&#62;&amp;",
+    "surrogate": "lone \ud800 half",
+    "markup": "[bold red]x[/] [link=javascript:1]y[/link]",
+}
+# Hashes and verdicts are the suite's own; a tree is JSON that no page shows.
+_OWN = {"verdict", "kind", "tree", "png"}
+
+
+def poisoned(value: Any, text: str) -> Any:
+    """``value`` with every text in it replaced by ``text``."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value,
+            **{
+                at.name: poisoned(getattr(value, at.name), text)
+                for at in fields(value)
+                if at.name not in _OWN
+            },
+        )
+    if isinstance(value, tuple):
+        return tuple(poisoned(item, text) for item in value)
+    return text if isinstance(value, str) else value

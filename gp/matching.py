@@ -54,7 +54,7 @@ class Recipe:
 
 FORMS = {
     "explain": Recipe(),
-    "match": Recipe(form="match", shares=(7e-6,), anchor=0.0, steps=1000),
+    "match": Recipe(form="match", shares=(7e-6,), anchor=0.0, steps=600),
 }
 
 

@@ -119,9 +119,13 @@ class SphereMaps:
 
     def __call__(self, coords: Tensor) -> Tensor:
         """Unit features (L, n, D) of coordinates (n, f)."""
-        raw: Tensor = coords @ self.weight + self.offset
-        lengths: Tensor = raw.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(raw.dtype).tiny)
-        return raw / lengths
+        heads, width, dim = self.weight.shape
+        # One product for all heads: batched products would copy the coordinates for each.
+        side_by_side = self.weight.transpose(0, 1).reshape(width, heads * dim)
+        raw = torch.addmm(self.offset.reshape(-1), coords, side_by_side).reshape(len(coords), heads, dim)
+        squares = raw.square().sum(dim=-1, keepdim=True)
+        unit: Tensor = raw * (squares + torch.finfo(raw.dtype).tiny).rsqrt()
+        return unit.transpose(0, 1)
 
     def to(self, like: Tensor) -> SphereMaps:
         """The same maps in the dtype and on the device of ``like``."""

@@ -72,6 +72,7 @@ def train(
         schedule.step()
         if progress is not None and step % 25 == 0:
             progress((step + 1) / steps)
+    optimiser.zero_grad()
     model.eval()
 
 

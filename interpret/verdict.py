@@ -73,7 +73,7 @@ def _by_example(examples: ExamplePart | None) -> tuple[str, ...]:
         return ()
     said = (
         f"a Gaussian process on {examples.examples} training examples predicts it with correlation "
-        f"{examples.pearson:.5f} on {'rows it has not seen' if examples.held_out else 'its own training rows'}"
+        f"{examples.pearson:.6f} on {'rows it has not seen' if examples.held_out else 'its own training rows'}"
     )
     if examples.pearson < FAITHFUL_PEARSON:
         return (said + ", too low for its neighbors to count as an explanation",)

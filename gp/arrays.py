@@ -121,9 +121,7 @@ def source(U: Any, V: Any) -> Source:
 
 
 def _is_array(part: Any) -> bool:
-    return hasattr(part, "shape") or (
-        isinstance(part, list) and bool(part) and np.ndim(part[0]) < 2 and _numeric(part[0])
-    )
+    return hasattr(part, "shape") or (isinstance(part, list) and bool(part) and _numeric(part[0]))
 
 
 def _numeric(part: Any) -> bool:

@@ -116,7 +116,8 @@ def fit_features(
         )
     chosen, level, frontier = settle(made, metric, noise, center)
     posterior = fitted(made, chosen, level, center, rows if rows_from.again else None)
-    shape = () if np.ndim(V) == 1 and hasattr(V, "shape") else (posterior.baseline.shape[1],)
+    single = hasattr(V, "shape") and len(V.shape) == 1
+    shape = () if single else (posterior.baseline.shape[1],)
     heads = Heads.plain(shape)
     return Distillation(
         kernel="features",

@@ -23,6 +23,8 @@ METRICS = {"none": (0.0, False), "raw": (0.0, True), "half": (0.25, True), "full
 FLOOR = 1e-3
 #: Below this noise, as a share of the largest eigenvalue, the sums are taken again in the eigenbasis.
 SMALL_NOISE = 1e-6
+#: Length, as a share of the rows', below which a direction holds rounding errors only.
+ROUNDING = 1e-15
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ class Posterior:
             z = self.basis(features)
             gram += z.transpose(1, 2) @ z
             cross += z.transpose(1, 2) @ (targets - self.baseline[:, None])
+        size = gram.diagonal(dim1=-2, dim2=-1)
+        lived = (size > ROUNDING**2 * size.sum(-1, keepdim=True)).to(gram)  # elsewhere no example has anything
+        gram, cross = gram * lived[:, :, None] * lived[:, None, :], cross * lived[..., None]
         weights, root = _solved(gram, cross, self.noise)
         return replace(self, weights=weights, root=root)
 

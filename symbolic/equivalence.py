@@ -24,7 +24,7 @@ from symbolic.expression import (
     variables,
 )
 from symbolic.operators import lookup
-from symbolic.simplify import tidy
+from symbolic.simplify import join_factors, split_factors, tidy
 
 Array = NDArray[np.float64]
 
@@ -137,15 +137,28 @@ def _inside(node: Apply, X: ArrayLike | None, operators: Operators) -> Tree | No
         kind = lookup(node.name, operators).monotone
         inner = node.args[0]
         return inner if kind == "all" or (kind == "sign" and _one_sign(inner, X, operators)) else None
+    if node.name in ("*", "/"):
+        return _common_root(node, X, operators)
     first, last = node.args
     if node.name == "^" and isinstance(last, Constant) and last.value != 0:
         odd = last.value > 0 and last.value % 2 == 1
         return first if odd or _one_sign(first, X, operators) else None
     if node.name == "^" and isinstance(first, Constant) and first.value > 0 and first.value != 1:
         return last
-    if node.name == "/" and isinstance(first, Constant) and _one_sign(last, X, operators):
-        return last
     return None
+
+
+def _common_root(node: Apply, X: ArrayLike | None, operators: Operators) -> Tree | None:
+    """The product whose power the node is: x0²·x1⁴ is (x0·x1²)², and 3/x0 is a power of x0."""
+    _, factors = split_factors(node)
+    if not factors:
+        return None
+    power = min((p for _, p in factors), key=abs)
+    if power == 1 or any(p % power for _, p in factors):
+        return None
+    inner = join_factors(tuple((base, p / power) for base, p in factors))
+    odd = power > 0 and power % 2 == 1
+    return inner if odd or _one_sign(inner, X, operators) else None
 
 
 def _one_sign(tree: Tree, X: ArrayLike | None, operators: Operators) -> bool:

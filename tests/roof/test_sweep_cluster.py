@@ -1,0 +1,136 @@
+"""The same tasks on dask.distributed: the same bytes as one process, also when workers are killed on the
+way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interpret.cluster import Cluster, ship, unpack
+from interpret.errors import BackendMissing, LoadError, UsageError
+from interpret.session import Order
+from interpret.store import open_run
+from interpret.sweep import Serial, sweep
+
+sys.path.insert(0, str(Path(__file__).parent))
+import fake_sweep
+
+try:
+    import distributed
+except ImportError:
+    distributed = None  # type: ignore[assignment]
+
+needs_dask = pytest.mark.skipif(
+    distributed is None, reason="dask.distributed is not installed: pip install 'twinscope[cluster]'"
+)
+
+
+def digests(out: Path) -> list[tuple[str, str]]:
+    with open_run(out) as run:
+        assert run.check() == []
+        return [tuple(r) for r in run.connection.execute("SELECT address, digest FROM neuron ORDER BY sort")]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two worker processes with one thread each, which explain neurons as fake_sweep does."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    settings = {"distributed.worker.daemon": True, "distributed.admin.system-monitor.gil.enabled": False}
+    import dask
+
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=50,
+            preload=["fake_preload"],
+        ) as local,
+    ):
+        yield local
+
+
+@needs_dask
+def test_a_cluster_gives_the_same_bytes(tmp_path: Path, cluster: Any) -> None:
+    order = fake_sweep.order(10, 0.01)
+    sweep(order, tmp_path / "one", executor=Serial(order, fake_sweep.FakeSession(order)))
+    outcome = sweep(order, tmp_path / "two", executor=Cluster(order, cluster.scheduler_address))
+    assert outcome.counts.done == 10
+    assert digests(tmp_path / "two") == digests(tmp_path / "one")
+    wrong = replace(order, neurons=("fc1[0]", "error[0]"))
+    outcome = sweep(wrong, tmp_path / "three", executor=Cluster(wrong, cluster.scheduler_address))
+    assert [f.error for f in outcome.failures] == ["DeadUnit"]
+
+
+@needs_dask
+@pytest.mark.slow
+def test_workers_may_be_killed(tmp_path: Path, cluster: Any) -> None:
+    order = fake_sweep.order(24, 0.1)
+    sweep(order, tmp_path / "one", executor=Serial(order, fake_sweep.FakeSession(replace(order, data="0"))))
+    done = threading.Event()
+    kills = []
+
+    def murder() -> None:
+        while not done.wait(1.5):
+            pids = [worker.pid for worker in cluster.workers.values() if worker.pid]
+            if pids:
+                os.kill(pids[len(kills) % len(pids)], signal.SIGKILL)
+                kills.append(time.monotonic())
+
+    killer = threading.Thread(target=murder)
+    killer.start()
+    try:
+        outcome = sweep(order, tmp_path / "two", executor=Cluster(order, cluster.scheduler_address))
+    finally:
+        done.set()
+        killer.join()
+    assert outcome.counts.done == 24 and kills
+    assert digests(tmp_path / "two") == digests(tmp_path / "one")
+
+
+@needs_dask
+def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interpret.cluster.CONNECT", 1)
+    with pytest.raises(UsageError, match="no Dask scheduler answers at tcp"):
+        Cluster(fake_sweep.order(1, 0.0), "tcp://127.0.0.1:9")
+
+
+def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(BackendMissing, match=r"twinscope\[cluster\]"):
+        Cluster(fake_sweep.order(1, 0.0), "tcp://127.0.0.1:9")
+
+
+def test_files_travel_by_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    home.mkdir()
+    (home / "net.py").write_text("model = 1")
+    (home / "d.csv").write_text("a\n1\n")
+    order = Order(f"{home}/net.py:model", f"{home}/d.csv", ("fc[0]",))
+    shipped = ship(order)
+    assert unpack(shipped, away) == order
+    (home / "d.csv").write_text("a\n2\n")
+    moved = unpack(shipped, away)
+    assert moved.model == order.model
+    assert Path(moved.data).read_text() == "a\n1\n" and Path(moved.data).is_relative_to(away)
+    (home / "net.py").unlink()
+    assert unpack(shipped, away).model.endswith("net.py:model")
+    monkeypatch.setattr("interpret.cluster.LARGEST", 3)
+    with pytest.raises(LoadError, match="disk that all workers share"):
+        unpack(
+            ship(replace(order, model="package.net:model"))
+            | {"files": {"data": {"path": "/gone/d.csv", "hash": "0" * 64, "content": None}}},
+            away,
+        )

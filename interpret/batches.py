@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import nn
 from interpret import structure
 from interpret.errors import BadInput, TooFewPoints
 
+#: Pages of a memory map are let go of each time this much has been read.
+FORGET_BYTES = 64 * 2**20
 FORMS = "an array, a tensor, a DataFrame, a tuple or dict of those, a Dataset, a DataLoader or interpret.data.Data"
 
 
@@ -47,6 +50,12 @@ def batches(X: Any, batch_size: int, model: nn.Module | None = None) -> Iterator
 def count(batch: Any) -> int:
     """The number of rows of one batch."""
     return _common_rows(batch)
+
+
+def cut(batch: Any, rows: slice) -> Any:
+    """Some rows of one batch."""
+    total = count(batch)
+    return structure.mapped(lambda part: part[rows] if part.ndim and len(part) == total else part, batch)
 
 
 def is_loader(X: Any) -> bool:
@@ -142,6 +151,18 @@ def _sliced(X: Any, batch_size: int, model: nn.Module | None) -> Iterator[Any]:
     for start in range(0, total, batch_size):
         rows = slice(start, min(start + batch_size, total))
         yield _cut(X, rows)
+        for _, part in _arrays(X):
+            _forget(part, rows)
+
+
+def _forget(part: Any, rows: slice) -> None:
+    """Let go of the pages of a memory map that have been read, or a pass over it fills the memory."""
+    if not isinstance(part, np.memmap) or part.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    row = part.nbytes // max(1, len(part))
+    pages = getattr(part, "_mmap", None)
+    if pages is not None and rows.start * row // FORGET_BYTES != rows.stop * row // FORGET_BYTES:
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _cut(X: Any, rows: slice) -> Any:

@@ -13,6 +13,7 @@ from interpret import batches as batching
 from interpret import jacobian, places, structure
 from interpret.address import Reduced, parse, settle
 from interpret.errors import BadInput, InterpretError, ModelError, UnknownLayer
+from interpret.filling import Room, fresh
 from interpret.gather import take
 from interpret.passes import Tap
 from interpret.reading import Reader
@@ -30,6 +31,7 @@ class Traced:
     axis: int
     rows: int
     units: torch.Tensor
+    entered: torch.Tensor | None
     shape: tuple[int, ...]
 
 
@@ -46,29 +48,62 @@ class Gradients:
         #: Ways that a check on the first batch, or a failure, has ruled out.
         self.closed: set[str] = set()
         self.way = ""
+        #: Rows that fit into one pass, known after the first.
+        self.rows: int | None = None
+        self.retraced = False
 
-    def __call__(self, batch: Any) -> torch.Tensor:
-        """(N, *units, *wrt_shape) of this batch.
+    def __call__(self, batch: Any, room: Room | None = None) -> torch.Tensor:
+        """(N, *units, *wrt_shape) of this batch, written into ``room``.
 
         Raises:
             Unreachable: nothing at ``wrt`` influences the units. ModelError: a backward of the model fails.
         """
+        rows = batching.count(batch)
+        room = room or fresh(rows, self.probe.device)
         with torch.enable_grad():
-            whole = self.reader.whole
-            try:
-                return self._computed(self._trace(batch))
-            except RuntimeError as error:
-                if not (whole and "inplace operation" in str(error)):
-                    raise ModelError(f"a backward pass failed: {str(error).splitlines()[0]}") from error
-            # What follows the unit overwrote what its backward needs; from now on the pass stops before that.
-            return self._computed(self._trace(batch))
+            traced = None
+            if self.rows is None:
+                traced = self._trace(batch)
+                self.rows = jacobian.cost(traced.units, traced.leaf).rows(self.probe.chunk_bytes, rows)
+            if rows <= self.rows:
+                traced = traced or self._trace(batch)
+                result = room((*traced.shape, *self._wrt_shape(traced)), self.reader.dtype(traced.leaf.dtype))
+                self._computed(traced, result)
+                return result
+            del traced
+            return self._in_parts(batch, rows, room)
 
-    def _computed(self, traced: Traced) -> torch.Tensor:
-        if not traced.shape:
-            one = jacobian.gradient(traced.units[:, 0], traced.leaf)[None]
-            return self.reader.returned(self._place(traced, one)[:, 0])
-        result = self._fill(traced)
-        return result.reshape(traced.rows, *traced.shape, *result.shape[2:])
+    def _in_parts(self, batch: Any, rows: int, room: Room) -> torch.Tensor:
+        """As many rows at a time as fit beside the graph of their forward pass."""
+        assert self.rows is not None
+        result: torch.Tensor | None = None
+        for start in range(0, rows, self.rows):
+            part = slice(start, min(start + self.rows, rows))
+            traced = self._trace(batching.cut(batch, part))
+            if result is None:
+                shape = (*traced.shape, *self._wrt_shape(traced))
+                result = room(shape, self.reader.dtype(traced.leaf.dtype))
+            self._computed(traced, result[part])
+        assert result is not None
+        return result
+
+    def _computed(self, traced: Traced, result: torch.Tensor) -> None:
+        try:
+            return self._differentiated(traced, result)
+        except RuntimeError as error:
+            if self.retraced or "inplace operation" not in str(error):
+                raise ModelError(f"a backward pass failed: {str(error).splitlines()[0]}") from error
+        # What follows the unit overwrote what its backward needs; from now on the pass stops before that.
+        self.retraced = True
+        return self._differentiated(self._trace(traced.batch), result)
+
+    def _differentiated(self, traced: Traced, result: torch.Tensor) -> None:
+        if traced.shape:
+            units = traced.units.shape[1]
+            return self._fill(traced, result.view(traced.rows, units, *self._wrt_shape(traced)))
+        one = jacobian.gradient(traced.units[:, 0], traced.leaf)[None]
+        result.copy_(self._place(traced, one)[:, 0])
+        return None
 
     def _trace(self, batch: Any) -> Traced:
         """Run the batch with a leaf at ``wrt``."""
@@ -88,26 +123,25 @@ class Gradients:
             raise BadInput(f"{self.probe.address!r} holds {y.dtype}; gradients need floating-point values")
         if math.prod(y.shape[1:]) == 0:
             raise BadInput(f"{self.probe.address!r} holds no unit: its shape per row is {list(y.shape[1:])}")
-        return Traced(batch, leaf, axis, rows, y.reshape(rows, -1), tuple(y.shape[1:]))
+        return Traced(batch, leaf, axis, rows, y.reshape(rows, -1), self.target.entered, tuple(y.shape[1:]))
 
-    def _fill(self, traced: Traced) -> torch.Tensor:
+    def _fill(self, traced: Traced, result: torch.Tensor) -> None:
         """All units, by the cheapest way left; on the first batch the result is checked against plain autograd."""
         cost = jacobian.cost(traced.units, traced.leaf)
         while True:
             first = not self.way
             self.way = self.way or self._cheapest(traced, cost)
-            result = self._allocated(traced)
             if self.way == "reverse":
                 sums = traced.units.sum(0)
                 seeds = jacobian.unit_seeds(len(sums), sums)
                 self._reverse(traced, sums, seeds, result, cost)
-                return result
+                return
             try:
                 self._direct(traced, result) if self.way == "direct" else self._forward(traced, result, cost)
                 if not first or jacobian.agrees(
                     traced.units, traced.leaf, lambda g: self._place(traced, g), result
                 ):
-                    return result
+                    return
             except (RuntimeError, InterpretError):
                 pass  # an operation without a forward or batching rule: what plain autograd can do, the next way can
             self.closed.add(self.way)
@@ -115,22 +149,18 @@ class Gradients:
 
     def _cheapest(self, traced: Traced, cost: jacobian.Cost) -> str:
         """Fewest multiplications, of the ways not ruled out."""
-        units, leaf, entered = traced.units.shape[1], traced.leaf, self.target.entered
+        units, leaf, entered = traced.units.shape[1], traced.leaf, traced.entered
         ways = {"reverse": units * cost.multiplications}
         if traced.units.dtype.itemsize >= 4 and leaf.dtype.itemsize >= 4:
             if traced.axis == 0 and len(leaf) == traced.rows:
                 ways["forward"] = math.prod(leaf.shape[1:]) * cost.multiplications
-            if (
-                entered is not None
-                and entered.requires_grad
-                and self.reader.axis(self.target, traced.batch) == 0
-            ):
+            if entered is not None and entered.requires_grad and len(entered) == traced.rows:
                 ways["direct"] = units * jacobian.cost(entered, leaf).multiplications
         return min((way for way in ways if way not in self.closed), key=lambda way: ways[way])
 
     def _direct(self, traced: Traced, result: torch.Tensor) -> None:
         """Start behind the linear layer: its units' gradients in its input are rows of its weight, for every row."""
-        entered, layer = self.target.entered, self.target.place.module
+        entered, layer = traced.entered, self.target.place.module
         assert entered is not None and isinstance(layer, nn.Linear)
         one = torch.zeros_like(entered[:1]).requires_grad_()
         value = nn.functional.linear(one, layer.weight, layer.bias)
@@ -160,7 +190,8 @@ class Gradients:
 
     def _forward(self, traced: Traced, result: torch.Tensor, cost: jacobian.Cost) -> None:
         """Run the model again on dual numbers, once for every entry of ``wrt``."""
-        whole = result if self._is_whole() else self._allocated(traced, whole=True)
+        shape = (traced.rows, traced.units.shape[1], *traced.leaf.shape[1:])
+        whole = result if self._is_whole() else result.new_empty(shape)
         kept = _tensor_attributes(self.probe.model)
 
         def function(primal: torch.Tensor) -> torch.Tensor:
@@ -177,9 +208,8 @@ class Gradients:
             return self.reader.arranged(self.target, traced.batch).reshape(traced.rows, -1)
 
         try:
-            jacobian.forward(
-                function, traced.leaf, whole, cost.chunk(self.probe.chunk_bytes, traced.leaf.device) * 4
-            )
+            chunk = cost.chunk(self.probe.chunk_bytes, traced.leaf.device, 4 * jacobian.CACHE_BYTES)
+            jacobian.forward(function, traced.leaf, whole, chunk)
         finally:
             _restore_attributes(kept)
             if self.source is not None:
@@ -206,19 +236,9 @@ class Gradients:
     def _is_whole(self) -> bool:
         return not self.fixed and self.wrt.index is None
 
-    def _allocated(self, traced: Traced, whole: bool = False) -> torch.Tensor:
-        """Room for (rows, units, *wrt_shape), where results are returned."""
-        probe = traced.leaf.detach()[None]
-        shape = (
-            jacobian.rows_in_front(probe, traced.axis, traced.rows).shape[2:]
-            if whole
-            else self._place(traced, probe).shape[2:]
-        )
-        return torch.empty(
-            (traced.rows, traced.units.shape[1], *shape),
-            dtype=self.reader.dtype(traced.leaf.dtype),
-            device=self.probe.device,
-        )
+    def _wrt_shape(self, traced: Traced) -> tuple[int, ...]:
+        """The shape of one unit's gradient in one row."""
+        return tuple(self._place(traced, traced.leaf.detach()[None]).shape[2:])
 
     def _input(self, batch: Any) -> tuple[tuple[str, ...], torch.Tensor]:
         """Keys and tensor of the input that ``wrt`` names."""

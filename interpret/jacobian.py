@@ -20,6 +20,8 @@ from interpret.errors import Unreachable
 
 #: On a CPU pieces are kept small enough to stay in its caches.
 CACHE_BYTES = 4 * 2**20
+#: A step through the graph holds about this many tensors as large as its largest at once.
+HELD = 6
 
 #: From (k, *leaf_shape) to (rows, k, *wrt_shape).
 Place = Callable[[torch.Tensor], torch.Tensor]
@@ -29,15 +31,20 @@ Seeds = Callable[[int, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one backward or forward step through a graph: multiplications, and bytes of its largest tensor."""
+    """Of one backward or forward step through a graph: multiplications, bytes of its largest tensor and of all."""
 
     multiplications: int
     largest: int
+    recorded: int
 
-    def chunk(self, chunk_bytes: int, device: torch.device) -> int:
-        """How many units fit into one piece; a backward holds about three such tensors at once."""
-        fit = chunk_bytes // (3 * self.largest)
-        return max(1, min(fit, CACHE_BYTES // self.largest) if device.type == "cpu" else fit)
+    def chunk(self, chunk_bytes: int, device: torch.device, cached: int = CACHE_BYTES) -> int:
+        """How many units fit into one piece, beside what the forward pass recorded."""
+        fit = (chunk_bytes - self.recorded) // (HELD * self.largest)
+        return max(1, min(fit, cached // self.largest) if device.type == "cpu" else fit)
+
+    def rows(self, chunk_bytes: int, rows: int) -> int:
+        """How many of the rows of this pass fit, with the step of a single unit."""
+        return max(1, rows * chunk_bytes // (self.recorded + HELD * self.largest))
 
 
 def gradient(y: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
@@ -118,7 +125,7 @@ def cost(y: torch.Tensor, leaf: torch.Tensor) -> Cost:
     """
     if not y.requires_grad:
         raise _unreachable("it does not depend on it, or the model detaches or rounds on the way")
-    largest, total, seen, todo = 1, 0, set(), [y.grad_fn]
+    largest, total, recorded, seen, todo = 1, 0, 0, set(), [y.grad_fn]
     while todo:
         node = todo.pop()
         if node is None or node in seen:
@@ -127,9 +134,10 @@ def cost(y: torch.Tensor, leaf: torch.Tensor) -> Cost:
         for meta in getattr(node, "_input_metadata", ()):
             size = math.prod(meta.shape)
             largest = max(largest, size * meta.dtype.itemsize)
+            recorded += size * meta.dtype.itemsize
             total += size * _fan_in(node)
         todo.extend(following for following, _ in node.next_functions)
-    return Cost(total, largest)
+    return Cost(total, largest, recorded)
 
 
 def _fan_in(node: Any) -> int:

@@ -13,7 +13,8 @@ from interpret import address as addressing
 from interpret import batches as batching
 from interpret import places
 from interpret.derivatives import Gradients
-from interpret.errors import BadInput, UsageError
+from interpret.errors import UsageError
+from interpret.filling import Filled
 from interpret.gather import REDUCTIONS
 from interpret.inventory import Layer, layers
 from interpret.reading import Values
@@ -102,7 +103,7 @@ class Probe:
         """The values at several addresses from one pass over the data: ``{path: (N, *shape)}``."""
         paths = [paths] if isinstance(paths, str) else list(paths)
         read = Values(self, paths)
-        parts: dict[str, _Filled] = {path: _Filled(batching.rows_of(X)) for path in paths}
+        parts = {path: Filled(batching.rows_of(X), self.device) for path in paths}
         with frozen(self.model):
             for rows, batch in self.batches(X):
                 for path, tensor in zip(paths, read(batch), strict=True):
@@ -116,10 +117,14 @@ class Probe:
         """
         if what not in ("gradients", "values"):
             raise UsageError(f"what is 'gradients' or 'values'; got {what!r:.40}")
-        read = self._read(X, what)
-        for rows, batch in self.batches(X):
-            with frozen(self.model):
-                tensor = read(batch)
+        values, gradients = self._readers(X, what)
+        batches = self.batches(X)
+        while True:
+            with frozen(self.model):  # a loader that shuffles draws when it is asked for the next batch
+                rows, batch = next(batches, (None, None))
+                if rows is None:
+                    return
+                tensor = gradients(batch) if gradients else values(batch)[0]
             yield rows, tensor
 
     def batches(self, X: Any) -> Iterator[tuple[slice, Any]]:
@@ -130,17 +135,19 @@ class Probe:
             yield rows, batching.prepared(batch, device, dtype, rows.start)
 
     def _collect(self, X: Any, what: str) -> torch.Tensor:
-        read, filled = self._read(X, what), _Filled(batching.rows_of(X))
+        values, gradients = self._readers(X, what)
+        filled = Filled(batching.rows_of(X), self.device)
         with frozen(self.model):
             for rows, batch in self.batches(X):
-                filled.add(rows, read(batch))
+                if gradients:
+                    gradients(batch, filled.room(rows))
+                else:
+                    filled.add(rows, values(batch)[0])
         return filled.tensor
 
-    def _read(self, X: Any, what: str) -> Callable[[Any], torch.Tensor]:
-        if what == "gradients":
-            return Gradients(self, batching.fixed_columns(X))
-        values = Values(self, [self.address])
-        return lambda batch: values(batch)[0]
+    def _readers(self, X: Any, what: str) -> tuple[Values, Gradients | None]:
+        gradients = Gradients(self, batching.fixed_columns(X)) if what == "gradients" else None
+        return Values(self, [self.address]), gradients
 
     def _like(self, model: nn.Module, address: str) -> Probe:
         other = copy.copy(self)
@@ -151,37 +158,3 @@ class Probe:
     def __repr__(self) -> str:
         wrt = f", wrt={self.wrt!r}" if self.wrt else ""
         return f"Probe({type(places.unwrap(self.model)).__name__}, {self.address!r}{wrt})"
-
-
-class _Filled:
-    """Rows written into one tensor as they come; a list where their number is not known before."""
-
-    def __init__(self, rows: int | None) -> None:
-        self.rows = rows
-        self._whole: torch.Tensor | None = None
-        self._parts: list[torch.Tensor] = []
-
-    def add(self, rows: slice, tensor: torch.Tensor) -> None:
-        if self.rows is None:
-            self._parts.append(tensor)
-            return
-        if rows.start == 0 and len(tensor) == self.rows:
-            self._whole = tensor
-            return
-        if self._whole is None:
-            self._whole = torch.empty(
-                (self.rows, *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device
-            )
-        if tensor.shape[1:] != self._whole.shape[1:]:
-            raise BadInput(
-                f"rows {rows.start} to {rows.stop - 1} give values of shape {list(tensor.shape[1:])}, earlier ones "
-                f"{list(self._whole.shape[1:])}; pad the data to one length, or address one position"
-            )
-        self._whole[rows] = tensor
-
-    @property
-    def tensor(self) -> torch.Tensor:
-        if self.rows is None:
-            return torch.cat(self._parts)
-        assert self._whole is not None
-        return self._whole

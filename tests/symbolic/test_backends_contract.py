@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,8 +34,16 @@ def pysr():
     return PySR()
 
 
+def fake():
+    """The PySR backend with a scripted worker: the parent's side of the contract, on every machine."""
+    from symbolic.backends.pysr import PySR
+
+    return PySR([sys.executable, str(Path(__file__).with_name("fake_worker.py")), "slow"])
+
+
 BACKENDS = [
     pytest.param(eigen, id="eigen"),
+    pytest.param(fake, id="pysr-scripted"),
     pytest.param(
         pysr,
         id="pysr",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import FrozenInstanceError
+from functools import cache
 from xml.etree import ElementTree
 
 import numpy as np
@@ -188,11 +189,16 @@ def fitted(function, derivative):
     return symbolic.fit_gradients(points, gradients, function(g), focus="all", seed=3, accuracy=1e-3)
 
 
+@cache
+def plain():
+    return fitted(lambda g: g, np.ones_like)
+
+
 @given(name=st.sampled_from(sorted(OUTER)), scale=st.floats(0.1, 10))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_monotone_outer_function_changes_nothing_but_the_link(name, scale):
     function, derivative = OUTER[name]
-    first = fitted(lambda g: g, np.ones_like)
+    first = plain()
     second = fitted(lambda g: scale * function(g), lambda g: scale * derivative(g))
     assert second.expression == first.expression == "x0^2 + 2 * x1"
     assert [row.tree for row in second.rows] == [row.tree for row in first.rows]

@@ -40,6 +40,7 @@ class Distillation:
     row_ids    (M,) numbers of the training rows in the data they came from
     notes      whole sentences that the reader must know
     linear     whether the tail is the identity, so that contributions reach the output itself
+    ndim       axes of the training array, so that one example is told from a batch; None for other forms of data
     frontier   fidelity and cancellation over noise and metric, where the noise was chosen
     """
 
@@ -60,6 +61,7 @@ class Distillation:
     model_hash: str = ""
     tail: Any = field(default=None, repr=False)
     linear: bool = True
+    ndim: int | None = None
 
     # -- what the GP is -----------------------------------------------------------------------------------------
 
@@ -337,8 +339,7 @@ class Distillation:
         """A batch, and whether it was one example."""
         if self.map is None:
             return self.shaped(x), np.ndim(x) == 1
-        like = getattr(self.X, "ndim", None)
-        if like is not None and getattr(x, "ndim", None) == like - 1:
+        if self.ndim is not None and getattr(x, "ndim", None) == self.ndim - 1:
             return x[None], True
         shape = getattr(x, "shape", None)
         return x, (shape is not None and len(x) == 1) or (shape is None and _rows(x) == 1)

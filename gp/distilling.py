@@ -80,6 +80,7 @@ def distill(
         model_hash=model_hash(probe.model),
         tail=getattr(chosen, "function", None),
         linear=chosen.linear,
+        ndim=getattr(X, "ndim", None),
     )
 
 
@@ -132,6 +133,7 @@ def fit_features(
         map=ArrayMap(heads, chosen, center),
         seed=seed,
         frontier=frontier,
+        ndim=2,
     )
 
 

@@ -24,7 +24,7 @@ FLOOR = 1e-3
 #: Below this noise, as a share of the largest eigenvalue, the sums are taken again in the eigenbasis.
 SMALL_NOISE = 1e-6
 #: Length, as a share of the rows', below which a direction holds rounding errors only.
-ROUNDING = 1e-15
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)

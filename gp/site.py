@@ -154,7 +154,8 @@ class Site:
                 whole = self._all(call, output, rows).clone()
                 whole[..., list(self.channels)] = latent.to(output)
             y = self.layout.original(whole.reshape(rows, *self.places, -1))
-            return call.operation.original(y, output, self.operand).reshape(output.shape)
+            # A copy of its own: what follows may write into it.
+            return call.operation.original(y, output, self.operand).reshape(output.shape).contiguous().clone()
 
         return Watch(self.ordinal, replace)
 

@@ -120,6 +120,7 @@ def _restored(
         model_hash=header["model_hash"],
         tail=None if function is None else _named(function),
         linear=header["linear"],
+        ndim=header["ndim"],
     )
 
 
@@ -141,6 +142,7 @@ def _header(d: Distillation, config: dict[str, Any], rows: bool) -> dict[str, An
         "frontier": [asdict(point) for point in d.frontier],
         "model_hash": d.model_hash,
         "linear": d.linear,
+        "ndim": d.ndim,
         "tail": None if d.tail is None else asdict(d.tail),
         "rows": rows,
         "map": config,

@@ -49,7 +49,7 @@ def take(value: torch.Tensor, items: tuple[Any, ...], reduce: str) -> torch.Tens
             continue
         if isinstance(item, Reduced):
             reduced.append(axis)
-        elif not isinstance(_run(item), slice) or len(item) != value.shape[axis]:
+        elif _run(item) == slice(None):
             value = value.index_select(axis, torch.tensor(item, device=value.device))
         axis += 1
     return REDUCTIONS[reduce](value, tuple(reduced)) if reduced else value

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from interpret import address as addressing
+from interpret import batches as batching
 from interpret import places, structure
+from interpret.gather import batch_axis, rows_first
+from interpret.passes import call, explain_failure
+from interpret.state import frozen
+
+if TYPE_CHECKING:
+    from interpret.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Layer:
         path: its address without index; ``""`` is the model's own output.
         kind: the module's class, or what its output is inside a tuple or dict.
         shape: of its value per example, the batch axis left out; None without data, or when it did not run.
-        units: how many units ``expand`` gives, None without data.
+        units: how many units ``expand`` gives; None without data, 0 where the value does not belong to single rows.
         parameters: numbers in the module's own and its submodules' parameters.
         calls: how often one forward pass ran it; None without data, 0 is never.
     """
@@ -103,34 +109,46 @@ def _trimmed(index: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @dataclass
 class _Seen:
+    """What one module returned in a pass over two rows, and the shapes there in a pass over three."""
+
     calls: int = 0
     output: Any = None
+    rows: int = 0
+    again: Any = None
 
 
 def _observe(
     model: nn.Module, X: Any, known: dict[str, nn.Module], settings: dict[str, Any]
 ) -> dict[str, _Seen]:
-    """Run two rows and note what every module returned and how often."""
-    from interpret.passes import call, explain_failure
+    """Run two rows, then three: what every module returned, how often, and which axis follows the rows."""
     from interpret.probe import Probe
-    from interpret.state import frozen
 
     probe = Probe(model, **{**settings, "batch_size": 2})
     _, batch = next(probe.batches(X))
-    seen = {path: _Seen() for path in known}
-    with frozen(model), torch.no_grad(), ExitStack() as undo:
+    rows = batching.count(batch)
+    order = torch.arange(rows + 1) % rows
+    more = structure.mapped(lambda part: part[order.to(part.device)] if part.ndim else part, batch)
+    outputs, counts = _outputs(probe, batch, known)
+    others, _ = _outputs(probe, more, known)
+    return {path: _Seen(counts[path], outputs.get(path), rows, others.get(path)) for path in known}
+
+
+def _outputs(probe: Probe, batch: Any, known: dict[str, nn.Module]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Of one pass: the last output of every module, and how often it ran; the forward's own return value under ''."""
+    outputs: dict[str, Any] = {}
+    counts = dict.fromkeys(known, 0)
+    with frozen(probe.model), torch.no_grad(), ExitStack() as undo:
         for path, module in known.items():
 
-            def hook(_: nn.Module, __: Any, output: Any, note: _Seen = seen[path]) -> None:
-                note.calls, note.output = note.calls + 1, output
+            def hook(_: nn.Module, __: Any, output: Any, path: str = path) -> None:
+                counts[path], outputs[path] = counts[path] + 1, output
 
             undo.callback(module.register_forward_hook(hook).remove)
         try:
-            output = call(model, batch, probe.forward)
+            outputs[""] = call(probe.model, batch, probe.forward)
         except Exception as error:
-            raise explain_failure(model, batch, error) from error
-    seen[""].output, seen[""].calls = output, 1
-    return seen
+            raise explain_failure(probe.model, batch, error) from error
+    return outputs, {**counts, "": 1}
 
 
 def _listed(path: str, module: nn.Module, seen: _Seen | None) -> list[Layer]:
@@ -139,18 +157,20 @@ def _listed(path: str, module: nn.Module, seen: _Seen | None) -> list[Layer]:
     if seen is None or not seen.calls:
         return [Layer(path, kind, None, None, parameters, None if seen is None else 0)]
     parts = list(structure.leaves(seen.output))
-    if len(parts) == 1:
-        return [_layer(path, kind, module, parts[0][1], parameters, seen.calls)]
-    dotted = [(".".join(filter(None, (path, *keys))), value) for keys, value in parts]
-    return [
-        _layer(name, f"{kind} → {name.rsplit('.', 1)[-1]}", module, v, parameters, seen.calls)
-        for name, v in dotted
-    ]
+    again = {keys: tuple(value.shape) for keys, value in structure.leaves(seen.again)}
+    found = []
+    for keys, value in parts:
+        name = ".".join(filter(None, (path, *keys))) if len(parts) > 1 else path
+        what = f"{kind} → {keys[-1]}" if len(parts) > 1 else kind
+        shape = _row_shape(value, seen.rows, again.get(keys, ()))
+        units = 0 if shape is None else shape[unit_axis(module, shape)] if shape else 1
+        found.append(
+            Layer(name, what, tuple(value.shape) if shape is None else shape, units, parameters, seen.calls)
+        )
+    return found
 
 
-def _layer(
-    path: str, kind: str, module: nn.Module, value: torch.Tensor, parameters: int, calls: int
-) -> Layer:
-    shape = tuple(value.shape[1:])
-    units = shape[unit_axis(module, shape)] if shape else 1
-    return Layer(path, kind, shape, units if math.prod(shape) else 0, parameters, calls)
+def _row_shape(value: torch.Tensor, rows: int, other: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape that belongs to one row; None where no axis follows the rows."""
+    axis = batch_axis(tuple(value.shape), rows, lambda _: other)
+    return None if axis is None else tuple(rows_first(value, axis, rows).shape[1:])

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from interpret.report.notebooks import notebook
-from interpret.report.write import write
+from interpret.report.write import write, write_comparison
 
-__all__ = ["notebook", "write"]
+__all__ = ["notebook", "write", "write_comparison"]

@@ -220,7 +220,7 @@ def _case_stats(query: QueryCase) -> tuple[Stat, ...]:
     return (
         Stat("network", number(query.network), "The network's own output for this example."),
         Stat(
-            "Gaussian process",
+            "GP mean",
             f"{mean} ({low} to {high})",
             "Its mean, with its 95 % interval.",
         ),

@@ -15,11 +15,15 @@ from interpret.report.example_view import Gallery
 from interpret.report.figures import symbolic
 from interpret.report.view import NO_EXAMPLES, Bar, Figure, Formula, Row, Stat
 
+#: Formulas as good within the noise that are listed beside those of the frontier.
+MOST_ALTERNATIVES = 5
+
 
 def formula(part: FormulaPart, examples: ExamplePart | None, units: Mapping[str, str]) -> Formula:
     """The page's formula section; ``examples`` lends its thumbnails to the failing region."""
     claimed = part.verdict is not Verdict.NONE
     gallery = Gallery(examples.thumbnails if examples else ())
+    shown = {row.expression for row in part.frontier}
     return Formula(
         claimed=claimed,
         verdict=part.verdict.value,
@@ -28,11 +32,13 @@ def formula(part: FormulaPart, examples: ExamplePart | None, units: Mapping[str,
         text=part.expression,
         latex=part.latex,
         stats=_stats(part),
-        rows=tuple(_row(at, row) for at, row in enumerate(part.frontier)),
+        rows=tuple(
+            _row(at, row, row.expression in part.alternatives) for at, row in enumerate(part.frontier)
+        ),
         figures=_figures(part, units),
         coefficients=tuple(_coefficient(at.term, at.value, at.low, at.high) for at in part.coefficients),
         link=f"{part.link.text}" if part.link else "",
-        alternatives=part.alternatives,
+        alternatives=tuple(other for other in part.alternatives if other not in shown)[:MOST_ALTERNATIVES],
         controls=_controls(part.misalignment, part.controls),
         reasons=part.reasons,
         advice=part.advice,
@@ -70,7 +76,7 @@ def _stats(part: FormulaPart) -> tuple[Stat, ...]:
     return tuple(stats)
 
 
-def _row(at: int, row: FrontierRow) -> Row:
+def _row(at: int, row: FrontierRow, alike: bool) -> Row:
     return Row(
         number=at,
         complexity=row.complexity,
@@ -82,6 +88,7 @@ def _row(at: int, row: FrontierRow) -> Row:
         text=row.expression,
         latex=row.latex,
         chosen=row.chosen,
+        alike=alike and not row.chosen,
     )
 
 

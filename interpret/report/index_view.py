@@ -115,6 +115,7 @@ def index_row(neuron: NeuronExplanation, name: str, link: str) -> IndexRow:
         if text
         else mathml.formula("", "–"),
         text=text,
+        claimed=formula is None or formula.verdict is not Verdict.NONE,
         cells=(
             close_to_one(alignment),
             close_to_one(r2),

@@ -56,6 +56,7 @@ class Row:
     text: str
     latex: str
     chosen: bool
+    alike: bool
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ class IndexRow:
     verdict: str
     math: Markup
     text: str
+    claimed: bool
     cells: tuple[str, ...]
     sort: tuple[float | None, ...]
 

@@ -6,6 +6,7 @@ import base64
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -13,10 +14,14 @@ from markupsafe import Markup
 from interpret.errors import ReportError
 from interpret.explanation import NeuronExplanation
 from interpret.report import numbers
+from interpret.report.comparison_view import comparison_page
 from interpret.report.index_view import IndexBuilder
 from interpret.report.neuron_view import page
 from interpret.report.render import asset, html, inline_assets
 from interpret.report.source import Neurons, Source
+
+if TYPE_CHECKING:
+    from interpret.comparing import Comparison
 
 #: Up to this many neurons share one file; more get a page each.
 MOST_IN_ONE_FILE = 20
@@ -79,6 +84,20 @@ def _write_folder(neurons: Neurons, path: Path, title: str) -> None:
             html("page.html", neuron=page(neuron, name, Markup(f"{name}.json")), home=f"../{path.name}"),
         )
     save(path, html("index.html", index=index.finish(), folder=folder.name))
+
+
+def write_comparison(comparison: Comparison, output: str | os.PathLike[str], title: str = "") -> Path:
+    """Write the page of a comparison of two runs, in one file, and return its path.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
+    path = Path(output)
+    if path.suffix.lower() not in (".html", ".htm"):
+        path = path / "index.html"
+    named = title or f"{comparison.title_a} beside {comparison.title_b}"
+    save(path, html("comparison.html", compared=comparison_page(comparison, named), **inline_assets()))
+    return path
 
 
 def save(path: Path, text: str) -> None:

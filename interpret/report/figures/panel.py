@@ -44,7 +44,8 @@ class Scale:
     def marks(self) -> list[tuple[float, str]]:
         """Values that get a grid line, each with its text."""
         if self.log:
-            powers = np.arange(np.ceil(np.log10(self.low)), np.floor(np.log10(self.high)) + 1)
+            first, last = np.ceil(np.log10(self.low)), np.floor(np.log10(self.high))
+            powers = np.arange(first, last + 1, max(1, np.ceil((last - first) / self.ticks)))
             return [(10.0**power, f"10{_raised(int(power))}") for power in powers]
         found = MaxNLocator(self.ticks, steps=[1, 2, 2.5, 5, 10], integer=self.integer)
         inside = [at for at in found.tick_values(self.low, self.high) if self._holds(at)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from interpret.report import write
+from interpret.report import write, write_comparison
 from interpret.report.neuron_view import identity
 
 
@@ -57,7 +57,6 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     opened = context.new_page()
     opened.set_default_timeout(10_000)
     opened.messages = []
-    opened.scripts = options.get("java_script_enabled", True)
     opened.on("console", lambda message: opened.messages.append(message.text))
     opened.on("pageerror", lambda error: opened.messages.append(str(error)))
     yield opened
@@ -77,5 +76,8 @@ def reports(samples: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> di
         "kinds": write([samples.small(), samples.texts(), samples.series()], folder / "kinds.html"),
         "index": index,
         "page": folder / "many" / "report_files" / f"{identity(many[1])}.html",
+        "comparison": write_comparison(
+            samples.comparison(), folder / "comparison.html", "Two stages of one training"
+        ),
         "hostile": write(hostile, folder / "hostile" / "index.html", samples.HOSTILE["closing"]),
     }

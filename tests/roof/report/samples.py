@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.neural_network import MLPClassifier
 
+from interpret.comparing import DIFFERENT, SAME, UNKNOWN, Comparison, NeuronComparison
 from interpret.explanation import (
     Coefficient,
     Control,
@@ -561,6 +562,25 @@ def small() -> NeuronExplanation:
         reasons=formula.reasons, advice=("Nothing.",), formula=formula, examples=examples,
         crosscheck=CrossCheck(0.999, 0.98, 0.97, 0.05), provenance=PROVENANCE, units=(("x0", "m"),),
     )  # fmt: skip
+
+
+def comparison() -> Comparison:
+    """Two runs over the same neurons: one unchanged, one turned by a right angle, one without a formula."""
+    first = [replace(small(), address=f"fc[{at}]", model="epoch 1") for at in range(3)]
+    second = [replace(neuron, model="epoch 9") for neuron in first]
+    turned = replace(second[1].formula, expression="2*x0 - x1", mathml="<math><mn>2</mn><mi>x</mi></math>")
+    second[1] = replace(second[1], formula=turned)
+    second[2] = replace(second[2], formula=None, verdict=Verdict.NONE)
+    said = ((SAME, 0.0, 1e-4), (DIFFERENT, 1.0, 0.9), (UNKNOWN, float("nan"), float("nan")))
+    return Comparison(
+        "epoch 1",
+        "epoch 9",
+        tuple(
+            NeuronComparison(a.address, *numbers, a, b)
+            for a, b, numbers in zip(first, second, said, strict=True)
+        ),
+        ("fc[7]",),
+    )
 
 
 HOSTILE = {

@@ -34,7 +34,8 @@ def axe() -> str:
 
 
 @pytest.mark.parametrize(
-    ("what", "scheme"), [("kinds", "light"), ("kinds", "dark"), ("index", "light"), ("page", "dark")]
+    ("what", "scheme"),
+    [("kinds", "light"), ("kinds", "dark"), ("index", "light"), ("page", "dark"), ("comparison", "light")],
 )
 def test_axe_finds_nothing_serious(
     reports: dict[str, Path], page: Any, axe: str, what: str, scheme: str
@@ -68,7 +69,7 @@ def test_the_keyboard_alone_sorts_filters_and_chooses(reports: dict[str, Path], 
 
 
 def test_headings_nest_and_pictures_speak(reports: dict[str, Path], page: Any) -> None:
-    for what in ("single", "index", "page"):
+    for what in ("single", "index", "page", "comparison"):
         page.goto(reports[what].as_uri())
         levels = page.evaluate(
             "[...document.querySelectorAll('h1,h2,h3,h4,h5')].map(h => Number(h.tagName[1]))"

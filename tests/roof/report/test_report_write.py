@@ -24,7 +24,9 @@ from interpret.report.write import MOST_IN_ONE_FILE
 
 
 def many(neuron: NeuronExplanation, count: int) -> list[NeuronExplanation]:
-    return [replace(neuron, address=f"fc[{at}]") for at in range(count)]
+    """``count`` neurons with as little to draw as there can be."""
+    part = replace(neuron.formula, link=None, points=np.zeros((0, 2)), cosines=np.zeros(0))
+    return [replace(neuron, address=f"fc[{at}]", formula=part, examples=None) for at in range(count)]
 
 
 def test_up_to_twenty_neurons_are_one_file(samples: ModuleType, tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""What objects show of themselves: in a notebook, in a terminal, beside another run."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from interpret.errors import ReportError
+from interpret.explanation import Thumbnail
+from interpret.report import notebook, write, write_comparison
+from interpret.report.comparison_view import MOST_DETAILS, comparison_page
+from interpret.report.example_view import Gallery
+from interpret.report.neuron_view import page
+from interpret.report.tables import closest_columns, ranges, shades, widest_columns
+from interpret.report.terminal import card, table
+
+
+def printed(shown: object, width: int = 100) -> str:
+    from rich.console import Console
+
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(shown)
+    return console.export_text()
+
+
+def test_a_notebook_shows_the_neuron(samples: ModuleType) -> None:
+    shown = samples.small()._repr_html_()
+    assert shown == notebook(samples.small())
+    assert "<math" in shown
+    assert "<svg" in shown
+    assert "It computes x0 + 2·x1." in shown
+    assert "<script" not in shown
+    styles = re.findall(
+        r"^([^{}@\n]+)\{", re.search(r"<style>(.*?)</style>", shown, re.DOTALL)[1], re.MULTILINE
+    )
+    assert styles
+    assert all(rule.strip().startswith(".twinscope-card") for names in styles for rule in names.split(",")), (
+        "the card's style must not reach the notebook around it"
+    )
+
+
+def test_a_notebook_shows_many_as_a_table(samples: ModuleType) -> None:
+    shown = notebook([replace(samples.small(), address=f"fc[{at}]") for at in range(300)])
+    assert shown.count('<th scope="row"><code') == 200
+    assert "100 more are not shown" in shown
+    assert shown.count('class="card"') == 3
+
+
+def test_a_terminal_shows_the_neuron(samples: ModuleType) -> None:
+    neuron = samples.small()
+    text = printed(neuron)
+    assert text == printed(card(neuron))
+    for part in ("fc[0]", "EXACT", "T = x0 + 2*x1", "link R² 0.9995", "#1 (class 1) +0.50", "→ Nothing."):
+        assert part in text, part
+    failed = replace(neuron, formula=None, failures=(("symbolic", "no [bold]points[/]"),))
+    assert "! symbolic: no [bold]points[/]" in printed(failed)
+
+
+def test_a_terminal_shows_many_as_a_table(samples: ModuleType) -> None:
+    lines = printed(table([samples.small(), replace(samples.small(), formula=None)])).splitlines()
+    assert sum("fc[0]" in line for line in lines) == 2
+
+
+def test_a_comparison_page_puts_the_most_different_first(samples: ModuleType) -> None:
+    view = comparison_page(samples.comparison(), "Two")
+    assert [pair.address for pair in view.pairs] == ["fc[0]", "fc[1]", "fc[2]"]
+    assert [pair.address for pair in view.details] == ["fc[1]", "fc[0]", "fc[2]"]
+    assert {said: amount for said, _, amount in view.counts} == {
+        "same concept": 1, "close": 0, "different": 1, "cannot tell": 1,
+    }  # fmt: skip
+    assert "100 % are the same" in view.pairs[0].neighbors
+    assert view.pairs[2].sort == (None, None)
+    assert view.only_a == ("fc[7]",)
+
+
+def test_neighbors_of_other_data_are_not_compared(samples: ModuleType) -> None:
+    comparison = samples.comparison()
+    pair = comparison.neurons[0]
+    other = replace(pair.b, provenance=replace(pair.b.provenance, data_hash="other"))
+    moved = replace(comparison, neurons=(replace(pair, b=other),))
+    assert comparison_page(moved, "Two").pairs[0].neighbors == ""
+
+
+def test_a_long_comparison_stays_small(samples: ModuleType, tmp_path: Path) -> None:
+    comparison = samples.comparison()
+    many = replace(comparison, neurons=comparison.neurons * 70)
+    text = write_comparison(many, tmp_path / "c.html").read_text("utf-8")
+    assert text.count('<article class="neuron"') == MOST_DETAILS
+    assert f"{210 - MOST_DETAILS} more neurons" in text
+    assert len(text) < 1_500_000
+
+
+def test_a_comparison_that_cannot_be_written_says_so(samples: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ReportError, match="cannot be written"):
+        write_comparison(samples.comparison(), tmp_path / "file" / "c.html")
+
+
+def test_the_first_screen_picks_the_best_formula_and_a_picture(samples: ModuleType, tmp_path: Path) -> None:
+    neurons = [samples.table(), samples.digits(), samples.physics()]
+    text = write(neurons, tmp_path / "r.html").read_text("utf-8")
+    leads = text[text.index('class="leads"') : text.index("All neurons")]
+    assert "Ellipse classifier" in leads
+    assert "Digits CNN" in leads
+    assert "Breast-cancer" not in leads
+    assert leads.count("<img ") == 11, "the query and its ten nearest"
+
+
+def rows(values: list[list[float]]) -> list[Thumbnail]:
+    names = tuple(f"x{at}" for at in range(len(values[0])))
+    return [Thumbnail(at, "row", names=names, values=tuple(row)) for at, row in enumerate(values)]
+
+
+def test_the_columns_shown_are_those_the_neighbors_share() -> None:
+    rng = np.random.default_rng(0)
+    every = rng.standard_normal((50, 9))
+    query = every[0].copy()
+    near = every[1:11].copy()
+    near[:, [2, 4, 5, 6, 7, 8]] = query[[2, 4, 5, 6, 7, 8]] + 0.01 * rng.standard_normal((10, 6))
+    assert closest_columns(rows([query.tolist()])[0], rows(near.tolist()), rows(every.tolist())) == [
+        2,
+        4,
+        5,
+        6,
+        7,
+        8,
+    ]
+
+
+def test_the_columns_of_a_list_are_those_that_set_it_apart() -> None:
+    every = np.random.default_rng(0).standard_normal((50, 9))
+    listed = every[:5].copy()
+    listed[:, [0, 1, 2, 3, 4, 8]] += 30
+    assert widest_columns(rows(listed.tolist()), rows(every.tolist())) == [0, 1, 2, 3, 4, 8]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_no_number_are_not_shaded(bad: float) -> None:
+    listed = rows([[0.0, 1.0], [bad, 3.0], [2.0, 3.0]])
+    scale = ranges(listed, [0, 1])
+    assert scale == [(0.0, 2.0), (1.0, 3.0)]
+    assert shades((1.0, bad), scale) == (50.0, 0.0)
+    assert shades((1.0,), scale) == (0.0,)
+
+
+def test_an_example_without_a_thumbnail_is_its_number(samples: ModuleType) -> None:
+    shown = Gallery(()).listed([17])
+    assert (shown.examples[0].kind, shown.examples[0].number) == ("missing", "17")
+    part = replace(samples.small().examples, thumbnails=())
+    view = page(replace(samples.small(), examples=part))
+    assert view.examples is not None
+    assert view.examples.cases[0].neighbors[0].number == "1"
+
+
+@pytest.mark.parametrize("kind", ["series", "texts", "digits", "table"])
+def test_each_kind_of_example_has_its_rendering(samples: ModuleType, kind: str, tmp_path: Path) -> None:
+    text = write([getattr(samples, kind)()], tmp_path / "r.html").read_text("utf-8")
+    wanted: dict[str, Any] = {
+        "series": '<svg class="spark"', "texts": "<blockquote", "digits": '<img src="data:image/png', "table": "shade",
+    }  # fmt: skip
+    assert wanted[kind] in text

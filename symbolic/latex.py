@@ -19,6 +19,7 @@ _ESCAPES = {
     "~": r"\textasciitilde{}",
 }
 _SHORT = re.compile(r"([A-Za-z])_?(\d{1,4})?")
+_BASE = re.compile(r"[A-Za-z](_\{\d+\})?|\d+(\.\d+)?")
 _KNOWN = frozenset({"sin", "cos", "tan", "tanh", "sinh", "cosh", "log", "arcsin", "arccos", "arctan"})
 
 
@@ -37,6 +38,10 @@ def _name(name: str) -> str:
 def _infix(left: str, sign: str, right: str) -> str:
     dot = r"\cdot"
     return f"{left} {dot if sign == '·' else sign} {right}"
+
+
+def _power(base: str, exponent: str) -> str:
+    return f"{base}^{{{exponent}}}" if _BASE.fullmatch(base) else f"{{{base}}}^{{{exponent}}}"
 
 
 def _brackets(inner: str) -> str:
@@ -59,7 +64,7 @@ LATEX = Dialect(
     infix=_infix,
     beside=lambda left, right: rf"{left} \, {right}",
     fraction=lambda above, below: rf"\frac{{{above}}}{{{below}}}",
-    power=lambda base, exponent: f"{{{base}}}^{{{exponent}}}",
+    power=_power,
     root=lambda inner: rf"\sqrt{{{inner}}}",
     bars=lambda inner: rf"\left|{inner}\right|",
     brackets=_brackets,

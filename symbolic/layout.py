@@ -7,6 +7,7 @@ pieces.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from symbolic.expression import Apply, Leaf, Tree, Variable, fold
 
 SUM, PRODUCT, POWER, ATOM = 1, 2, 3, 4
 
+_SHORT = re.compile(r"[A-Za-z]_?\d{0,4}")
 _TITLES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "sigmoid": "σ"}
 
 
@@ -53,6 +55,7 @@ class _Box(NamedTuple):
     binding: int
     positive: _Box | None = None
     digit: bool = False
+    word: bool = False
 
 
 def exact_form(value: float) -> tuple[int, int, bool] | None:
@@ -77,7 +80,8 @@ def render(tree: Tree, dialect: Dialect, name: Callable[[int], str]) -> str:
 
     def leaf(node: Leaf) -> _Box:
         if isinstance(node, Variable):
-            return _Box(dialect.name(name(node.index)), ATOM)
+            written = name(node.index)
+            return _Box(dialect.name(written), ATOM, word=_SHORT.fullmatch(written) is None)
         return _number(node.value, dialect)
 
     return fold(tree, leaf, lambda node, parts: _apply(node, parts, dialect)).markup
@@ -132,10 +136,10 @@ def _apply(node: Apply, parts: list[_Box], dialect: Dialect) -> _Box:
         case "neg":
             return _Box(dialect.minus(_tight(first, PRODUCT, dialect)), SUM, first)
         case "^":
-            return _Box(dialect.power(_tight(first, ATOM, dialect), last.markup), POWER)
+            return _Box(dialect.power(_tight(first, ATOM, dialect), last.markup), POWER, word=first.word)
         case "square" | "cube":
             exponent = dialect.number("2" if node.name == "square" else "3")
-            return _Box(dialect.power(_tight(first, ATOM, dialect), exponent), POWER)
+            return _Box(dialect.power(_tight(first, ATOM, dialect), exponent), POWER, word=first.word)
         case "exp":
             return _Box(dialect.exp(first.markup), POWER)
         case "sqrt":
@@ -160,9 +164,10 @@ def _product(left: _Box, right: _Box, dialect: Dialect) -> _Box:
         positive = _product(left.positive, right, dialect)
         return _Box(dialect.minus(positive.markup), SUM, positive)
     first, second = _tight(left, PRODUCT, dialect), _tight(right, PRODUCT, dialect)
-    # Two digits side by side would read as one number.
-    markup = dialect.infix(first, "·", second) if right.digit else dialect.beside(first, second)
-    return _Box(markup, PRODUCT, digit=left.digit)
+    # Two numbers, or two words, side by side would read as one.
+    dot = right.digit or (left.word and right.word)
+    markup = dialect.infix(first, "·", second) if dot else dialect.beside(first, second)
+    return _Box(markup, PRODUCT, digit=left.digit, word=left.word or right.word)
 
 
 def _quotient(above: _Box, below: _Box, dialect: Dialect) -> _Box:

@@ -9,6 +9,7 @@ from symbolic.layout import Dialect
 
 _SHORT = re.compile(r"([A-Za-z])_?(\d{1,4})?")
 _WORD = re.compile(r"[^\W\d_]+")
+_INDEXED = re.compile(r"<msub>(<mi>[A-Za-z]</mi><mn>\d+</mn>)</msub>")
 _MINUS, _TIMES, _APPLY = "−", "\u2062", "\u2061"
 
 
@@ -33,6 +34,13 @@ def _infix(left: str, sign: str, right: str) -> str:
     return f"<mrow>{left}<mo>{_MINUS if sign == '-' else sign}</mo>{right}</mrow>"
 
 
+def _power(base: str, exponent: str) -> str:
+    indexed = _INDEXED.fullmatch(base)
+    if indexed is not None:
+        return f"<msubsup>{indexed[1]}<mrow>{exponent}</mrow></msubsup>"
+    return f"<msup><mrow>{base}</mrow><mrow>{exponent}</mrow></msup>"
+
+
 def _brackets(inner: str) -> str:
     return f"<mrow><mo>(</mo>{inner}<mo>)</mo></mrow>"
 
@@ -55,7 +63,7 @@ MATHML = Dialect(
     infix=_infix,
     beside=lambda left, right: f"<mrow>{left}<mo>{_TIMES}</mo>{right}</mrow>",
     fraction=lambda above, below: f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>",
-    power=lambda base, exponent: f"<msup><mrow>{base}</mrow><mrow>{exponent}</mrow></msup>",
+    power=_power,
     root=lambda inner: f"<msqrt>{inner}</msqrt>",
     bars=_bars,
     brackets=_brackets,

@@ -45,10 +45,11 @@ def test_parsing_what_was_printed_gives_the_tree(tree, names):
 def test_mathml_is_whole_whatever_the_names(tree, names):
     root = ElementTree.fromstring(mathml(tree, names))
     assert root.tag == "math"
-    known = {"math", "mrow", "mi", "mn", "mo", "mtext", "msup", "msub", "mfrac", "msqrt"}
+    known = {"math", "mrow", "mi", "mn", "mo", "mtext", "msup", "msub", "mfrac", "msqrt", "msubsup"}
     assert {node.tag for node in root.iter()} <= known
     pairs = {"msup", "msub", "mfrac"}
     assert all(len(node) == 2 for node in root.iter() if node.tag in pairs)
+    assert all(len(node) == 3 for node in root.iter() if node.tag == "msubsup")
 
 
 @given(trees(), NAMES)
@@ -218,9 +219,9 @@ def test_user_operators_are_parsed_only_where_they_are_passed():
         ("(-2)^x0", r"{\left(-2\right)}^{x_{0}}"),
         ("exp(-x0)", r"e^{-x_{0}}"),
         ("sqrt(x0)/abs(x1)", r"\frac{\sqrt{x_{0}}}{\left|x_{1}\right|}"),
-        ("square(x0) + cube(x1) + inv(x2)", r"{x_{0}}^{2} + {x_{1}}^{3} + \frac{1}{x_{2}}"),
+        ("square(x0) + cube(x1) + inv(x2)", r"x_{0}^{2} + x_{1}^{3} + \frac{1}{x_{2}}"),
         ("asin(x0)", r"\arcsin\left(x_{0}\right)"),
-        ("1.5e-7*x0", r"1.5 \cdot {10}^{-7} \, x_{0}"),
+        ("1.5e-7*x0", r"1.5 \cdot 10^{-7} \, x_{0}"),
         ("pi*x0", r"\pi \, x_{0}"),
         ("6.283185307179586*x0", r"2 \, \pi \, x_{0}"),
         ("0.3333333333333333*x0", r"\frac{1}{3} \, x_{0}"),
@@ -243,9 +244,16 @@ def test_names_are_escaped_in_latex_and_mathml():
 
 def test_mathml_of_a_small_formula():
     assert mathml(parse("x0^2")) == (
-        '<math display="inline"><mrow><msup><mrow><msub><mi>x</mi><mn>0</mn></msub></mrow>'
-        "<mrow><mn>2</mn></mrow></msup></mrow></math>"
+        '<math display="inline"><mrow><msubsup><mi>x</mi><mn>0</mn><mrow><mn>2</mn></mrow></msubsup></mrow></math>'
     )
+    assert "<msup><mrow><mi>a</mi></mrow>" in mathml(parse("x0^2"), ["a"])
+
+
+def test_two_words_have_a_dot_between_them():
+    names = ["net income", "rate"]
+    assert latex(parse("`net income`*rate", names), names) == r"\text{net income} \cdot \text{rate}"
+    assert latex(parse("2*rate", names), names) == r"2 \, \text{rate}"
+    assert "<mo>·</mo>" in mathml(parse("`net income`^2*rate", names), names)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

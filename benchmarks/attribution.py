@@ -208,7 +208,7 @@ def traker(
         seed=0,
         proj_type=projectors.ProjectionType.rademacher,
         device="cpu",
-        block_size=dimension,
+        block_size=dimension // 2,  # more than one block: the projection is made anew after it was freed
     )
     with tempfile.TemporaryDirectory() as folder:
         tracer = trak.TRAKer(

@@ -78,7 +78,12 @@ TASKS = {
 def network(width: int) -> nn.Sequential:
     """The classifier: two hidden layers, smooth activation, one logit."""
     return nn.Sequential(
-        nn.Linear(width, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 1), nn.Flatten(0)
+        nn.Linear(width, WIDTH),
+        nn.SiLU(),
+        nn.Linear(WIDTH, WIDTH),
+        nn.SiLU(),
+        nn.Linear(WIDTH, 1),
+        nn.Flatten(0),
     )
 
 
@@ -145,4 +150,7 @@ if __name__ == "__main__":
         for number in range(5):
             field = network_gradient(trained(TASKS[key], number), near_boundary(TASKS[key], number))[1]
             truth = TASKS[key].gradient(near_boundary(TASKS[key], number))
-            print(f"{key} seed {number}: network against label rule near the boundary {cosine(field, truth):.5f}", flush=True)
+            print(
+                f"{key} seed {number}: network against label rule near the boundary {cosine(field, truth):.5f}",
+                flush=True,
+            )

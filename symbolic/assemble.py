@@ -129,12 +129,14 @@ def _at(redrawn: Redrawn | None, targets: Targets) -> Callable[[int, Array], Arr
 
 def link_of(tree: Tree, targets: Targets, user: Sequence[Any] = ()) -> Link | None:
     """φ fitted on the fitting rows and scored on held-out ones; None without values."""
-    if targets.values is None:
+    if targets.everywhere is None:
         return None
-    t = evaluate(tree, targets.points, tuple(user) or None)
-    fit, held = targets.fit, targets.held_out
+    points, values = targets.everywhere
+    with np.errstate(all="ignore"):
+        t = evaluate(tree, points, tuple(user) or None)
+    half = len(points) // 2
     try:
-        return fit_link(t[fit], targets.values[fit], t[held], targets.values[held])
+        return fit_link(t[:half], values[:half], t[half:], values[half:])
     except TooFewPoints:
         return None
 

@@ -13,10 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbolic import gram
-from symbolic.expression import Tree, complexity, constants, value_and_gradient, variables, with_constants
+from symbolic.equivalence import strip_outer
+from symbolic.expression import (
+    Tree,
+    complexity,
+    constants,
+    linear,
+    value_and_gradient,
+    variables,
+    with_constants,
+)
 from symbolic.operators import Operator
 from symbolic.polish import Candidate, Field, candidate, polish, prune
-from symbolic.rewrite import simplified, stripped
+from symbolic.simplify import tidy as simplified
 from symbolic.sizes import cost
 from symbolic.targets import Targets
 
@@ -108,17 +117,13 @@ def tidy(found: Candidate, field_: Field) -> Candidate:
 
 
 def plain(found: Candidate, field_: Field, targets: Targets) -> Candidate:
-    """The candidate as it is printed: tidy, simplified, outer monotone functions stripped."""
+    """The candidate as it is printed: outer monotone functions stripped, simplified, tidy."""
+    if len(found.features) == 1:
+        inner = candidate(strip_outer(found.features[0], targets.points, found.user).tree, found.user)
+        found = inner or found
     found = tidy(found, field_)
-    for _ in range(3):
-        if len(found.features) > 1:
-            break
-        inner = candidate(stripped(found.features[0], targets.points, found.user), found.user)
-        if inner is None or inner.features == found.features:
-            break
-        found = tidy(inner, field_)
-    features = tuple(simplified(tree) for tree in found.features)
-    again = candidate(Candidate(features, found.coefficients, found.free).tree, found.user)
+    features = tuple(simplified(tree, found.user) for tree in found.features)
+    again = candidate(linear(found.coefficients, features), found.user)
     return found if again is None else again
 
 

@@ -34,6 +34,8 @@ DONE = 1e-10
 TRAINED = 1.5e-3
 #: The same where the gradients may be exact.
 EXACT = 1e-9
+#: The last stages are for neurons that are this much further away.
+NEARLY = 4.0
 #: Short formulas cost at most this.
 SHORT = 20.0
 #: Rounds of grafting at most.
@@ -76,14 +78,14 @@ class Run:
             return
         atoms = features.variables_bank(self.targets.points[self.rows], self.targets.effective_inputs)
         stages = (
-            ("grammar", lambda: self.grow(atoms)),
-            ("constants", self.loosen),
-            ("tuned functions", lambda: self.tune(atoms)),
-            ("structure", self.split),
-            ("grafts", lambda: self.graft(atoms)),
+            ("grammar", 1.0, lambda: self.grow(atoms)),
+            ("constants", 1.0, self.loosen),
+            ("tuned functions", 1.0, lambda: self.tune(atoms)),
+            ("structure", NEARLY, self.split),
+            ("grafts", NEARLY, lambda: self.graft(atoms)),
         )
-        for name, stage in stages:
-            if self.stop() or self.settled():
+        for name, slack, stage in stages:
+            if self.stop() or self.settled(slack):
                 return
             stage()
             self.report(name)
@@ -348,7 +350,7 @@ class Run:
         """Whether an exact formula was found."""
         return min(self.found.values(), default=np.inf) < DONE
 
-    def settled(self) -> bool:
+    def settled(self, slack: float = 1.0) -> bool:
         """Whether deeper stages are worth their time."""
         if self.done():
             return True
@@ -356,7 +358,7 @@ class Run:
         if not short:
             return False
         # Parts of a formula must be better than the whole: their errors add up.
-        return self.found[min(short, key=self.price)] < self.accuracy * 0.1**self.depth
+        return self.found[min(short, key=self.price)] < slack * self.accuracy * 0.1**self.depth
 
     def candidates(self) -> list[Tree]:
         """The trees worth polishing: near the frontier of size against misalignment, simplest first."""

@@ -97,6 +97,9 @@ class Search:
 
     def __post_init__(self) -> None:
         self.pool.keep = self.effort.keep
+        self.along = np.ascontiguousarray(self.turned[:, :, 0])
+        self.square = (self.turned**2).sum(-1)
+        self.square_along = self.along**2
 
     def run(self, families: Sequence[Sequence[int]] = ()) -> Pool:
         """Singles and pairs, forward steps, backward elimination from the families, swaps."""
@@ -199,10 +202,10 @@ class Search:
         count = len(self.turned)
         flat = self.turned.reshape(count, -1)
         cross_b = flat @ basis.reshape(len(basis), -1).T
-        along = self.turned[:, :, 0] @ basis[:, :, 0].T
+        along = self.along @ basis[:, :, 0].T
         cross_a = cross_b - along
-        own = ((self.turned**2).sum(-1)) @ w
-        gamma = own - (self.turned[:, :, 0] ** 2) @ w
+        own = self.square @ w
+        gamma = own - self.square_along @ w
         rest = own - (cross_b**2).sum(1)
         border = cross_a - cross_b * alpha[0]
         corner = gamma - 2 * (cross_a * cross_b).sum(1) + (cross_b**2 * alpha[0]).sum(1)
@@ -256,7 +259,7 @@ class Search:
         return np.asarray(gram.smallest(a, b)[1][0, 0])
 
 
-def secular(alpha: Array, border: Array, corner: Array, rounds: int = 30) -> Array:
+def secular(alpha: Array, border: Array, corner: Array, rounds: int = 18) -> Array:
     """Smallest eigenvalue (K,) of diag(alpha) bordered by vectors (K, m) with corners (K,), by bisection."""
     high = np.minimum(alpha[0], corner)
     reach = np.sqrt((border**2).sum(1))

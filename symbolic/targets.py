@@ -26,6 +26,8 @@ FEWEST = 16
 NORM_FLOOR = 0.02
 #: A unit whose values change sign and reach this magnitude is read as a logit (a probability of 0.9975).
 LOGIT_REACH = 6.0
+#: The link is fitted and judged on this many rows, drawn from all of them.
+LINK_POINTS = 3_000
 #: An input is effective when its share of the squared direction, in units of its own spread, exceeds this.
 EFFECTIVE_SHARE = 1e-4
 
@@ -36,7 +38,8 @@ class Targets:
 
     ``points`` (N, d), ``directions`` (N, d) with rows of length one, ``norms`` (N,) of the raw gradients, ``values``
     (N,) of the unit or None, ``weights`` (N,) summing to N, ``fit`` and ``held_out`` disjoint row indices,
-    ``rows`` (N,) are their rows in the data given; ``projector`` (d, d), (N, d, d) or None: the orthogonal projection to the data's tangent space.
+    ``rows`` (N,) are their rows in the data given; ``everywhere`` holds points and values of all
+    rows, also of those whose gradient is not used; ``projector`` (d, d), (N, d, d) or None: the orthogonal projection to the data's tangent space.
     """
 
     points: Array
@@ -54,6 +57,7 @@ class Targets:
     dropped: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
     unit_norms: bool = field(default=False)
+    everywhere: tuple[Array, Array] | None = field(default=None, repr=False)
 
     @property
     def width(self) -> int:
@@ -145,8 +149,15 @@ def build(
         effective_inputs=effective(x[keep], directions),
         dropped=tuple(dropped),
         notes=tuple(notes),
+        everywhere=None if v is None else _sample(x, v, seed),
         unit_norms=bool(np.ptp(norms) < 1e-6 * norms.max()),
     )
+
+
+def _sample(x: Array, v: Array, seed: int) -> tuple[Array, Array]:
+    """Points and values from all rows, near the boundary or not: what the link is fitted to."""
+    order = np.random.default_rng([seed, 4]).permutation(len(x))[:LINK_POINTS]
+    return x[order], v[order]
 
 
 def effective(points: Array, directions: Array) -> tuple[int, ...]:

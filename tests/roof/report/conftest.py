@@ -15,6 +15,7 @@ import pytest
 
 from interpret.report import write, write_comparison
 from interpret.report.neuron_view import identity
+from interpret.report.write import MOST_IN_ONE_FILE
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +66,10 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def reports(samples: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports of every kind: a single file, an index with its pages, a comparison, and one full of hostile text."""
+    """Reports of every kind: a single file, an index with its pages, and a comparison."""
     folder = tmp_path_factory.mktemp("reports")
     kinds = [samples.physics(), samples.digits(), samples.table(), samples.series(), samples.texts()]
     many = [replace((samples.small(), *kinds[:2])[at % 3], address=f"fc[{at}]") for at in range(24)]
-    hostile = [samples.poisoned(samples.small(), text) for text in (*samples.HOSTILE.values(),) * 2]
     index = write(many, folder / "many" / "report.html", "Two dozen neurons")
     return {
         "single": write(kinds, folder / "report.html", "Five neurons of five networks"),
@@ -79,5 +79,12 @@ def reports(samples: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> di
         "comparison": write_comparison(
             samples.comparison(), folder / "comparison.html", "Two stages of one training"
         ),
-        "hostile": write(hostile, folder / "hostile" / "index.html", samples.HOSTILE["closing"]),
     }
+
+
+@pytest.fixture(scope="session")
+def hostile_report(samples: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder report in which every hostile text has a page, under a hostile title."""
+    texts = [*samples.HOSTILE.values()] * 2
+    neurons = [samples.poisoned(samples.small(), text) for text in texts[: MOST_IN_ONE_FILE + 1]]
+    return write(neurons, tmp_path_factory.mktemp("hostile") / "a b.html", samples.HOSTILE["closing"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -12,6 +13,7 @@ import numpy as np
 import sympy
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from interpret.comparing import DIFFERENT, SAME, UNKNOWN, Comparison, NeuronComparison
@@ -56,7 +58,10 @@ def png(pixels: np.ndarray) -> bytes:
 
 def network(X: np.ndarray, y: np.ndarray, hidden: int = 32) -> tuple[MLPClassifier, Callable]:
     """A trained classifier and its penultimate activations."""
-    model = MLPClassifier((hidden,), activation="tanh", random_state=0, max_iter=300).fit(X, y)
+    model = MLPClassifier((hidden,), activation="tanh", random_state=0, max_iter=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
     return model, lambda at: np.tanh(at @ model.coefs_[0] + model.intercepts_[0])
 
 

@@ -149,23 +149,23 @@ def test_without_scripts_all_content_is_there(
 ) -> None:
     page.goto(reports[what].as_uri())
     with_scripts = set(page.locator("main").inner_text().lower().split())
+    controls = set(" ".join(page.locator(".js-only").all_inner_texts()).lower().split())
     context = browser.new_context(java_script_enabled=False, offline=True)
     plain = context.new_page()
     plain.goto(reports[what].as_uri())
     without = set(plain.locator("main").inner_text().lower().split())
     context.close()
-    controls = {"find", "verdict", "any", "shown", "approximate", "none", *map(str, range(100))}
     assert with_scripts - without <= controls
 
 
-def test_hostile_text_runs_nothing(reports: dict[str, Path], page: Any) -> None:
-    for path in (reports["hostile"], *sorted(reports["hostile"].parent.glob("*_files/*.html"))):
+def test_hostile_text_runs_nothing(hostile_report: Path, page: Any) -> None:
+    for path in (hostile_report, *sorted(hostile_report.parent.glob("*_files/*.html"))):
         page.goto(path.as_uri())
         assert page.evaluate("window.pwned") is None
         assert page.locator("script:not([src])").count() == 0
         assert page.locator("[onmouseover], [onerror], [onload], iframe, object").count() == 0
         assert page.messages == []
-    page.goto(reports["hostile"].as_uri())
+    page.goto(hostile_report.as_uri())
     for head in page.locator("thead button").all():
         head.click()
     page.get_by_label("Find").fill("<script>")

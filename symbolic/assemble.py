@@ -1,4 +1,6 @@
-"""From a search's candidates to a `Formula`: the same scoring, choice, link, controls and verdict for every backend."""
+"""From a search's candidates to a `Formula`: the same scoring, choice, link, controls and verdict for every
+backend.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interpret.errors import BackendFailed, NotConverged, TooFewPoints, UsageError
+from interpret.errors import InterpretError, NotConverged, TooFewPoints, UsageError
 from interpret.outcome import Verdict
 from symbolic import choice, controls, intervals, judge
 from symbolic import formula as formulas
@@ -28,10 +30,14 @@ ENGINES = ("auto", "eigen", "pysr")
 
 
 def formula(
-    targets: Targets, settings: Settings, engine: str, started: float, redrawn: Redrawn | None = None
+    targets: Targets,
+    settings: Settings,
+    engine: str | Backend,
+    started: float,
+    redrawn: Redrawn | None = None,
 ) -> Formula:
-    """Search with the engine asked for, then score, choose and judge."""
-    if engine not in ENGINES:
+    """Search with the engine asked for, by name or as a backend, then score, choose and judge."""
+    if isinstance(engine, str) and engine not in ENGINES:
         raise UsageError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     deadline = None if settings.time_limit is None else started + settings.time_limit
     first = "eigen" if engine == "auto" else engine
@@ -43,20 +49,22 @@ def formula(
         return found
     try:
         other = _searched(second, targets, settings, deadline, started, redrawn)
-    except BackendFailed as error:
+    except InterpretError as error:
         # The second opinion is an extra: without it the first one still stands.
         return replace(found, messages=(*found.messages, str(error)))
     return other if other.verdict is not Verdict.NONE else found
 
 
-def _backend(name: str) -> Backend:
-    if name == "eigen":
+def _backend(engine: str | Backend) -> Backend:
+    if not isinstance(engine, str):
+        return engine
+    if engine == "eigen":
         from symbolic.backends.eigen import Eigen
 
         return Eigen()
-    from symbolic.backends.pysr import PySR
+    from symbolic.backends.pysr import shared
 
-    return PySR()
+    return shared()
 
 
 def _searched(

@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,6 +39,16 @@ _ENVIRONMENT = {
 }
 
 
+@cache
+def _of_process(process: int) -> PySR:
+    return PySR()
+
+
+def shared() -> PySR:
+    """The backend of this process, so that its one worker serves all searches; a forked copy has one of its own."""
+    return _of_process(os.getpid())
+
+
 class PySR:
     """Implements `symbolic.backends.base.Backend`; a context manager that ends its worker.
 
@@ -51,6 +63,7 @@ class PySR:
         self._worker: Worker | None = None
         self._memory_limit: int | None = None
         self._killed = False
+        self._turn = threading.Lock()
 
     def __enter__(self) -> PySR:
         return self
@@ -83,12 +96,14 @@ class PySR:
         if missing is not None:
             raise missing.error()
         job = Job.of(targets, settings, plan(settings, self.version()), deadline)
-        worker = self._ready_worker(settings)
-        try:
-            return run_job(worker, job)
-        finally:
-            if not worker.usable:
-                self.close()
+        # One search at a time; threads that share a backend wait for one another.
+        with self._turn:
+            worker = self._ready_worker(settings)
+            try:
+                return run_job(worker, job)
+            finally:
+                if not worker.usable:
+                    self.close()
 
     def search_many(
         self,

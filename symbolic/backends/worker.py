@@ -46,7 +46,9 @@ class Worker:
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self._selector = selectors.DefaultSelector()
-        self._finish = weakref.finalize(self, _finish, self.process, self._selector, self._stderr)
+        self._finish = weakref.finalize(
+            self, _finish, self.process, self._selector, self._stderr, os.getpid()
+        )
         self._selector.register(self.process.stdout, selectors.EVENT_READ)
         self._buffer = b""
         self._inbox: deque[Message] = deque()
@@ -166,7 +168,12 @@ class Worker:
         self._finish()
 
 
-def _finish(process: subprocess.Popen[bytes], selector: selectors.BaseSelector, stderr: int) -> None:
+def _finish(
+    process: subprocess.Popen[bytes], selector: selectors.BaseSelector, stderr: int, owner: int
+) -> None:
+    if os.getpid() != owner:
+        # A forked copy of the owner ends: the worker is not its to kill.
+        return
     _kill_group(process)
     selector.close()
     with contextlib.suppress(OSError):

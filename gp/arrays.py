@@ -13,8 +13,8 @@ from gp.kernels import Array, Block, Heads
 from gp.rows import RowBlock
 from interpret.errors import BadInput
 
-#: Numbers of a chunk that is made float64 at once.
-CHUNK = 2**22
+#: Numbers of a chunk that is made float64 at once: few enough to stay in the processor's cache.
+CHUNK = 2**19
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ Tensor = torch.Tensor
 
 #: Unexplained variance that is bought for cleaner contributions: absolute, and as a share of the least there is.
 TOLERANCE, SHARE = 3e-5, 0.05
-#: Queries and training rows on which cancellation is measured.
-QUERIES, SAMPLE = 64, 4096
+#: Queries, examples in a sample, and those of them beside which cancellation is measured.
+QUERIES, SAMPLE, BESIDE = 64, 4096, 2048
 CHOICES = ("auto", "likelihood", "loo")
 
 
@@ -117,23 +117,24 @@ def _likelihood(sums: Centred, cross: Tensor, shrunk: Tensor, noise: Tensor) -> 
 
 def _cancellation(turned: Basis, sums: Centred, cross: Tensor, noise: Tensor, sample: Sample) -> np.ndarray:
     """Median over sampled queries and heads of Σ|c| / max(|Σc|, s), at each noise."""
-    z = turned(sample.features)
+    some = max(1, -(-len(sample.targets) // BESIDE))
+    z, targets = turned(sample.features[:, ::some]), sample.targets[::some]
     groups, examples, places, width = z.shape
-    channels = sample.targets.shape[-1] // groups
+    channels = targets.shape[-1] // groups
     flat_z = z.reshape(groups, -1, width)
-    v = sample.targets.reshape(-1, groups, channels).permute(1, 0, 2) - sums.mean_v[:, None]
+    v = targets.reshape(-1, groups, channels).permute(1, 0, 2) - sums.mean_v[:, None]
     v = v.to(flat_z)
     index = torch.linspace(0, flat_z.shape[1] - 1, min(QUERIES, flat_z.shape[1]), device=z.device).long()
     kernel = flat_z[:, index] @ flat_z.transpose(1, 2)  # (G, Q, R)
     weight = sample.examples / examples
     spread = (sums.square / sums.count).sqrt()[:, None]
-    medians = []
+    medians, sizes = [], kernel.abs()
     for level in noise:
         w = cross / (turned.eigenvalues + level)[..., None]
         alpha = (v - flat_z @ w) / level
         total = (flat_z[:, index] @ w).abs()
         if places == 1:
-            size = kernel.abs() @ alpha.abs()
+            size = sizes @ alpha.abs()
         else:
             size = _by_example(kernel, alpha, examples)
         medians.append(float((weight * size / torch.maximum(total, spread.to(total))).median()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,14 +76,13 @@ def unpooled(d: Distillation, z: Tensor, head: int, whole: Array) -> Array:
     return as_numpy(torch.cat(parts, 1))
 
 
-def _sections(d: Distillation, z: Tensor, head: int):  # type: ignore[no-untyped-def]
-    """Per block: kernel (N, n, P) with the queries, alpha (n, P) of the head, norms (n, P) of the rows."""
-    group, column = d.group(head), d.column(head)
-    for block, rows in d.blocks():
-        at = rows[group]
-        alpha = d.alphas(block.targets, rows)[group, ..., column]
+def _sections(d: Distillation, z: Tensor, head: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Per block: kernel (N, n, P) with the queries, alpha (n, P) of the head, z (n, P, E) of the rows."""
+    group = d.group(head)
+    for block in d.rows.blocks():
+        at = d.posterior.basis.one(group, block.features[group])
         kernel = (z @ at.reshape(-1, at.shape[-1]).T).reshape(len(z), *at.shape[:2])
-        yield kernel, alpha, at
+        yield kernel, d.alpha_of(block.targets, at, head), at
 
 
 @dataclass
@@ -121,32 +121,35 @@ def neighbors(d: Distillation, z: Tensor, k: int, head: int, by: str) -> Neighbo
 
 
 def _candidates(d: Distillation, z: Tensor, head: int, by: str, keep: int) -> list[Tensor]:
+    """The best examples: (N, K) score, similarity, contribution, index, place, fingerprint."""
     best = _Best(min(keep, d.examples))
-    length = z.norm(dim=1).clamp_min(1e-300)
-    generator = torch.Generator().manual_seed(0)
-    mark = torch.randn(z.shape[1], generator=generator, dtype=torch.float64).to(z)
+    length = z.norm(dim=1).clamp_min(1e-300)[:, None]
+    mark = torch.randn(z.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(z)
     start = 0
     for kernel, alpha, at in _sections(d, z, head):
         norms = at.norm(dim=-1).clamp_min(1e-300)
-        similarity, place = (kernel / (length[:, None, None] * norms)).max(-1)
-        contribution = (kernel * alpha).sum(-1)
-        score = {
-            "similarity": similarity,
-            "contribution": contribution.abs(),
-            "positive": contribution,
-            "negative": -contribution,
-        }[by]
-        index = torch.arange(start, start + at.shape[0], device=z.device).expand_as(score)
-        print_of = ((at @ mark).sum(-1) / norms.sum(-1) + 1e3 * norms.sum(-1)).expand_as(score)
-        if score.shape[1] > best.keep:
-            order = score.topk(best.keep, dim=1).indices
-            columns = [c.gather(1, order) for c in (score, similarity, contribution, index, place, print_of)]
+        cosine, place = (kernel / norms).max(-1) if at.shape[1] > 1 else (kernel[..., 0] / norms[:, 0], None)
+        share = None if by == "similarity" else (kernel * alpha).sum(-1)
+        score = cosine / length if share is None else _SCORES[by](share)
+        top = score.topk(min(best.keep, score.shape[1]), dim=1)
+        order = top.indices
+        if share is None:
+            share = sum(kernel[..., p].gather(1, order) * alpha[order, p] for p in range(at.shape[1]))
         else:
-            columns = [score, similarity, contribution, index, place, print_of]
-        best.add(columns)
+            share = share.gather(1, order)
+        where = torch.zeros_like(order) if place is None else place.gather(1, order)
+        prints = (at @ mark).sum(-1) / norms.sum(-1) + 1e3 * norms.sum(-1)
+        best.add([top.values, (cosine / length).gather(1, order), share, order + start, where, prints[order]])
         start += at.shape[0]
     assert best.columns is not None
     return best.columns
+
+
+_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "contribution": torch.abs,
+    "positive": lambda share: share,
+    "negative": torch.neg,
+}
 
 
 def _distinct(columns: list[Tensor], k: int) -> tuple[np.ndarray, bool]:

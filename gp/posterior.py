@@ -46,6 +46,10 @@ class Basis:
         h = features.reshape(groups, -1, width) - self.center[:, None]
         return (h @ self.rotation).reshape(groups, *middle, -1)
 
+    def one(self, group: int, features: Tensor) -> Tensor:
+        """(..., E) of one group from its raw features (..., D)."""
+        return (features - self.center[group]) @ self.rotation[group]
+
     def raw(self, z: Tensor) -> Tensor:
         """Undo :meth:`__call__` on (G, R, E)."""
         return z @ self.back + self.center[:, None]
@@ -129,7 +133,9 @@ class Posterior:
             gram += z.transpose(1, 2) @ z
             cross += z.transpose(1, 2) @ (targets - self.baseline[:, None])
         size = gram.diagonal(dim1=-2, dim2=-1)
-        lived = (size > ROUNDING**2 * size.sum(-1, keepdim=True)).to(gram)  # elsewhere no example has anything
+        lived = (size > ROUNDING**2 * size.sum(-1, keepdim=True)).to(
+            gram
+        )  # elsewhere no example has anything
         gram, cross = gram * lived[:, :, None] * lived[:, None, :], cross * lived[..., None]
         weights, root = _solved(gram, cross, self.noise)
         return replace(self, weights=weights, root=root)

@@ -43,10 +43,13 @@ class Sums:
     @classmethod
     def of(cls, features: Tensor, targets: Tensor, shift_h: Tensor, shift_v: Tensor) -> Sums:
         """Sums of one chunk about given shifts."""
-        _check(features, targets)
+        if features.shape[:2] != targets.shape[:2]:
+            raise BadInput(
+                f"features have {features.shape[1]} rows and targets {targets.shape[1]}; they must be the same"
+            )
         h, v = features - shift_h[:, None], targets - shift_v[:, None]
         transposed = h.transpose(1, 2)
-        return cls(
+        made = cls(
             features.shape[1],
             shift_h,
             shift_v,
@@ -56,6 +59,10 @@ class Sums:
             v.sum(1),
             (v * v).sum(1),
         )
+        # One value that is not finite spoils these sums, so that looking at them is enough.
+        if not bool(torch.isfinite(made.gram.sum() + made.cross.sum() + made.square_v.sum())):
+            _name_broken(features, targets)
+        return made
 
     def add(self, features: Tensor, targets: Tensor) -> Sums:
         """These sums and one more chunk."""
@@ -146,11 +153,7 @@ def flat(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return features.reshape(groups, rows, width), v
 
 
-def _check(features: Tensor, targets: Tensor) -> None:
-    if features.shape[:2] != targets.shape[:2]:
-        raise BadInput(
-            f"features have {features.shape[1]} rows and targets {targets.shape[1]}; they must be the same"
-        )
+def _name_broken(features: Tensor, targets: Tensor) -> None:
     for name, values in (("features", features), ("targets", targets)):
         finite = torch.isfinite(values)
         if not bool(finite.all()):
@@ -158,3 +161,4 @@ def _check(features: Tensor, targets: Tensor) -> None:
             raise BadInput(
                 f"the {name} hold a value that is not finite, first in row {row} of a chunk; drop or fill it"
             )
+    raise BadInput("the features or targets are so large that their squares overflow; scale them")

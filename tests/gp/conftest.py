@@ -52,7 +52,7 @@ def digits() -> Digits:
     return Digits(net.eval(), X[:1437], y[:1437], X[1437:], y[1437:])
 
 
-@pytest.fixture()
+@pytest.fixture
 def features():
     """(M, D) correlated features of unequal scale and (M, 2) targets that are almost linear in them."""
     rng = np.random.default_rng(3)

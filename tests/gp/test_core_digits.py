@@ -76,7 +76,10 @@ def test_contributions_of_single_queries_add_up_to_the_batch_prediction(digits, 
 def test_intervals_cover_held_out_outputs(digits, distilled):
     figures = distilled.fidelity(digits.X_test)
     assert 0.92 <= figures.coverage95.mean() <= 0.98
-    prediction, true = distilled.predict(digits.X_test), digits.net(torch.from_numpy(digits.X_test)).detach().numpy()
+    prediction, true = (
+        distilled.predict(digits.X_test),
+        digits.net(torch.from_numpy(digits.X_test)).detach().numpy(),
+    )
     for level in (0.5, 0.8, 0.95):
         low, high = prediction.interval(level)
         covered = ((low <= true) & (true <= high)).mean()
@@ -137,7 +140,9 @@ def test_the_mean_has_the_networks_gradient(digits, distilled):
 def test_same_call_same_bytes(digits, distilled):
     again = gp.distill(Probe(digits.net, "fc2"), digits.X)
     assert again.weights.tobytes() == distilled.weights.tobytes()
-    assert again.predict(digits.X_test).variance.tobytes() == distilled.predict(digits.X_test).variance.tobytes()
+    assert (
+        again.predict(digits.X_test).variance.tobytes() == distilled.predict(digits.X_test).variance.tobytes()
+    )
 
 
 def test_training_on_does_not_change_what_was_distilled(digits, distilled):

@@ -33,7 +33,9 @@ def test_contributions_add_up_where_rows_repeat(features):
         d = gp.fit_features(U, V, noise=noise)
         c = d.contributions(U[3], head=1)
         total = d.baseline[1] + c.sum()
-        assert abs(total - d.predict_features(U[3]).latent[0, 1]) <= 1e-8 * (abs(d.baseline[1]) + np.abs(c).sum())
+        assert abs(total - d.predict_features(U[3]).latent[0, 1]) <= 1e-8 * (
+            abs(d.baseline[1]) + np.abs(c).sum()
+        )
 
 
 def refit_without(d, U, V, out):
@@ -179,7 +181,12 @@ def test_a_one_shot_iterator_gives_predictions_only(features):
     U, V = features
     d = gp.fit_features(iter([(U[:20], V[:20]), (U[20:], V[20:])]), noise=0.2)
     assert np.allclose(d.predict(U).mean, gp.fit_features(U, V, noise=0.2).predict(U).mean)
-    for ask in (lambda: d.contributions(U[0]), lambda: d.neighbors(U[:2]), lambda: d.alpha, lambda: d.without([0])):
+    for ask in (
+        lambda: d.contributions(U[0]),
+        lambda: d.neighbors(U[:2]),
+        lambda: d.alpha,
+        lambda: d.without([0]),
+    ):
         with pytest.raises(RowsNotStored, match="one-shot iterator"):
             ask()
 

@@ -59,7 +59,9 @@ def cases(features):
 
 
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("case", ["plain", "duplicated rows", "fewer rows than features", "dependent columns"])
+@pytest.mark.parametrize(
+    "case", ["plain", "duplicated rows", "fewer rows than features", "dependent columns"]
+)
 def test_posterior_agrees_with_fifty_digits(features, case, noise):
     U, V = cases(features)[case]
     queries = np.vstack([U[:3], np.random.default_rng(1).normal(size=(4, U.shape[1]))])
@@ -125,7 +127,10 @@ def test_variance_is_never_negative(seed, noise, rows, width):
 @settings(max_examples=20, deadline=None)
 def test_sums_in_pieces_are_the_sums(seed, sizes):
     rng = np.random.default_rng(seed)
-    pieces = [(torch.from_numpy(rng.normal(5, 1, (1, n, 3))), torch.from_numpy(rng.normal(-7, 1, (1, n, 2)))) for n in sizes]
+    pieces = [
+        (torch.from_numpy(rng.normal(5, 1, (1, n, 3))), torch.from_numpy(rng.normal(-7, 1, (1, n, 2))))
+        for n in sizes
+    ]
     whole = Sums.start(torch.cat([h for h, _ in pieces], 1), torch.cat([v for _, v in pieces], 1)).centred()
     added = Sums.start(*pieces[0])
     merged = Sums.start(*pieces[0])

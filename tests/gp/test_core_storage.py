@@ -16,14 +16,14 @@ from interpret.errors import LoadError, ModelNeeded, RowsNotStored
 from interpret.probe import Probe
 
 
-@pytest.fixture()
+@pytest.fixture
 def net():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
 
 
-@pytest.fixture()
+@pytest.fixture
 def X():
     return np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32)
 
@@ -77,7 +77,12 @@ def test_rows_may_be_left_out(tmp_path, net, X):
     d.save(tmp_path / "small.gp", rows=False)
     e = gp.load(tmp_path / "small.gp", net)
     assert np.allclose(e.predict(X).mean, d.predict(X).mean, rtol=1e-13)
-    for ask in (lambda: e.neighbors(X), lambda: e.contributions(X[0]), lambda: e.alpha, lambda: e.without([0])):
+    for ask in (
+        lambda: e.neighbors(X),
+        lambda: e.contributions(X[0]),
+        lambda: e.alpha,
+        lambda: e.without([0]),
+    ):
         with pytest.raises(RowsNotStored, match="rows=False"):
             ask()
     assert not {"U", "alpha"} & load_file(tmp_path / "small.gp").keys()
@@ -94,7 +99,10 @@ def test_features_from_arrays_come_back(tmp_path, features):
 def test_places_come_back(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, X = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 2)).eval(), torch.randn(30, 1, 6, 6)
+        net, X = (
+            nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 2)).eval(),
+            torch.randn(30, 1, 6, 6),
+        )
     for address in ("2", "2[1]", "2[1,0,2]"):
         d = gp.distill(Probe(net, address), X)
         d.save(tmp_path / "conv.gp")

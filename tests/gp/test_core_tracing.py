@@ -259,7 +259,9 @@ def test_one_position_of_a_channel_finds_its_match_anywhere():
 def test_dense_pooling_layers_keep_a_pool_for_each_output():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.AvgPool2d(3)).eval()
+        net = nn.Sequential(
+            nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.AvgPool2d(3)
+        ).eval()
         X = torch.randn(60, 1, 6, 6)
     d = gp.distill(net, X, noise=1e-7)
     assert d.linear
@@ -305,19 +307,28 @@ def test_what_cannot_be_followed_is_named(inputs):
     st.booleans(),
 )  # fmt: skip
 @settings(max_examples=40, deadline=None)
-def test_patches_times_weights_are_the_convolution(dims, kernel, stride, padding, dilation, groups, transposed):
+def test_patches_times_weights_are_the_convolution(
+    dims, kernel, stride, padding, dilation, groups, transposed
+):
     generator = torch.Generator().manual_seed(0)
     channels_in, channels_out = 2 * groups, 3 * groups
     x = torch.randn(2, channels_in, *[6] * dims, generator=generator, dtype=torch.float64)
     shape = (channels_in, channels_out // groups) if transposed else (channels_out, channels_in // groups)
     weight = torch.randn(*shape, *[kernel] * dims, generator=generator, dtype=torch.float64)
     name = f"conv_transpose{dims}d" if transposed else f"conv{dims}d"
-    settings_ = {"stride": stride, "padding": min(padding, dilation * (kernel - 1)), "dilation": dilation, "groups": groups}
+    settings_ = {
+        "stride": stride,
+        "padding": min(padding, dilation * (kernel - 1)),
+        "dilation": dilation,
+        "groups": groups,
+    }
     y = getattr(F, name)(x, weight, **settings_)
     operation = Convolution.of(weight, transposed, **settings_)
     patches = operation.features(x)
     if transposed:
-        weight = weight.reshape(groups, channels_in // groups, channels_out // groups, *weight.shape[2:]).transpose(1, 2)
+        weight = weight.reshape(
+            groups, channels_in // groups, channels_out // groups, *weight.shape[2:]
+        ).transpose(1, 2)
         weight = weight.flip(list(range(3, weight.ndim)))
     rows = weight.reshape(groups, channels_out // groups, -1)
     made = torch.einsum("...gd,gcd->...gc", patches, rows).flatten(-2)

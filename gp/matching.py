@@ -158,7 +158,8 @@ def _train(problem: Problem, plan: Recipe, share: float, first: int) -> Matched:
     single = replace(problem, **{name: value.float() for name, value in vars(problem).items()})
     start = start.to(single.train)
     maps = SphereMaps(start.weight.clone().requires_grad_(), start.offset.clone().requires_grad_())
-    noise = torch.full((heads,), share * count).to(single.train)
+    level = torch.full((heads,), share * count, dtype=torch.float64, device=single.train.device)
+    noise = level.to(single.train)
     optimizer = torch.optim.Adam([maps.weight, maps.offset], lr=plan.rate, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, plan.rate, total_steps=plan.steps, pct_start=0.1
@@ -178,7 +179,7 @@ def _train(problem: Problem, plan: Recipe, share: float, first: int) -> Matched:
             trace.append({**row, "held_loss": float(held.mean()), "held_pearson": float(pearson.mean())})
             if keeper.offer(maps, held + prior.detach(), pearson):
                 break
-    return Matched(keeper.maps(), noise.double(), keeper.pearson.double(), trace)
+    return Matched(keeper.maps(), level, keeper.pearson.double(), trace)
 
 
 def _step_loss(

@@ -2,8 +2,9 @@
 
 A network trained until it memorises has wrong labels in its outputs and in its last features, but a training example
 whose label is left out is predicted by its neighbors. One-hot labels are not linear in memorising features, so the
-kernel enters through its distance, exp(−γ‖u − u'‖²), of which u·u' is the limit of small γ. Gaussian kernels are
-approximated by random cosines and sines (Rahimi & Recht, NeurIPS 2007), so that the cost is linear in M.
+kernel enters through its distance: exp(−γ‖u − u'‖), whose sharp peak lets an example stand apart from its
+neighbors where a Gaussian of the same width would carry a wrong label over to them. Up to a few thousand examples it
+is exact; beyond, random cosines and sines (Rahimi & Recht, NeurIPS 2007) keep the cost linear in M.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from interpret.errors import BadInput, TooFewPoints
 if TYPE_CHECKING:
     from gp.distillation import Distillation
 
-#: γ in units of the mean squared norm of u: a length scale of about 1.6 norms.
-SHARPNESS = 0.2
-#: Cosines and sines together; fewer where M times that would not fit in memory.
-FEATURES, MOST_NUMBERS = 1024, 2**27
-#: Noise levels, with unit k(x, x); the one with the best leave-one-out log-probability is taken.
-NOISES = (0.1, 0.3, 1.0, 3.0)
-#: Sharpness of the class probabilities, chosen likewise.
+#: γ times the root mean squared distance of u from its mean.
+SHARPNESS = 0.6
+#: σ² with unit k(x, x). Fixed: the likelihood of labels that are partly wrong asks for less, and believes them.
+NOISE = 0.3
+#: Sharpness of the class probabilities; the one with the best mean leave-one-out log-probability is taken.
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+#: Most examples for the exact kernel.
+EXACT = 3000
+#: Cosines and sines together; fewer where M times that would not fit in memory.
+FEATURES, MOST_NUMBERS = 2048, 2**28
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,10 @@ class LabelFit:
     """Leave-one-out predictions of one-hot labels.
 
     log_probability  (M, K) log-probabilities of the classes of each example, from all the others
-    noise, scale     the settings with the best mean log-probability of the given labels
+    scale            sharpness with the best mean log-probability of the given labels
     """
 
     log_probability: Tensor
-    noise: float
     scale: float
 
 
@@ -72,7 +74,7 @@ def suspects(distillation: Distillation, labels: Any) -> pd.DataFrame:
         for _, z in distillation.blocks():
             yield z.permute(1, 0, 2, 3).flatten(1).cpu()
 
-    return _ranked(gaussian_features(rows, distillation.seed), classes, codes, distillation.row_ids)
+    return _ranked(spectrum(rows, distillation.seed), classes, codes, distillation.row_ids)
 
 
 def rank(features: Any, labels: Any, index: Any = None, seed: int = 0) -> pd.DataFrame:
@@ -80,11 +82,13 @@ def rank(features: Any, labels: Any, index: Any = None, seed: int = 0) -> pd.Dat
     u = torch.from_numpy(np.array(features, dtype=np.float64))
     classes, codes = _encoded(labels, len(u))
     numbers = np.arange(len(u)) if index is None else np.asarray(index)
-    return _ranked(gaussian_features(lambda: iter([u]), seed), classes, codes, numbers)
+    return _ranked(spectrum(lambda: iter([u]), seed), classes, codes, numbers)
 
 
-def _ranked(features: Tensor, classes: NDArray[Any], codes: NDArray[np.int64], index: Any) -> pd.DataFrame:
-    fit = leave_one_out(features, codes, len(classes))
+def _ranked(
+    decomposed: tuple[Tensor, Tensor], classes: NDArray[Any], codes: NDArray[np.int64], index: Any
+) -> pd.DataFrame:
+    fit = leave_one_out(*decomposed, codes, len(classes))
     score = -fit.log_probability[torch.arange(len(codes)), torch.tensor(codes)].numpy()
     table = pd.DataFrame(
         {
@@ -97,12 +101,12 @@ def _ranked(features: Tensor, classes: NDArray[Any], codes: NDArray[np.int64], i
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
-def gaussian_features(rows: Callable[[], Iterator[Tensor]], seed: int) -> Tensor:
-    """Random features (M, F) whose products approximate exp(−γ‖u − u'‖²/s), s the mean of ‖u − mean u‖².
+def spectrum(rows: Callable[[], Iterator[Tensor]], seed: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (r,) and orthonormal eigenvectors (M, r) of the centred kernel exp(−γ‖u − u'‖).
 
     Args:
         rows: gives the blocks (n, D) of u, as often as it is called.
-        seed: of the random directions.
+        seed: of the random directions, where there are too many examples for the exact kernel.
 
     Raises:
         BadInput: features that are not finite.
@@ -116,44 +120,46 @@ def gaussian_features(rows: Callable[[], Iterator[Tensor]], seed: int) -> Tensor
         raise BadInput(
             "the features are not finite; the network's activations overflow on some training example"
         )
-    half = max(64, min(FEATURES, MOST_NUMBERS // count) // 2)
+    rate = SHARPNESS / size.clamp_min(torch.finfo(size.dtype).tiny).sqrt()
+    if count <= EXACT:
+        u = torch.cat(list(rows()))
+        kernel = torch.exp(-rate * torch.cdist(u, u, compute_mode="donot_use_mm_for_euclid_dist"))
+        kernel = kernel - kernel.mean(dim=0) - kernel.mean(dim=1, keepdim=True) + kernel.mean()
+        values, vectors = torch.linalg.eigh(kernel)
+        return values.clamp_min(0), vectors
+    features = _cosines(rows, rate, len(total), max(64, min(FEATURES, MOST_NUMBERS // count) // 2), seed)
+    features = features - features.mean(dim=0)
+    values, vectors = torch.linalg.eigh(features.T @ features)
+    kept = values > 1e-12 * values[-1]
+    return values[kept], features @ (vectors[:, kept] / values[kept].sqrt())
+
+
+def _cosines(rows: Callable[[], Iterator[Tensor]], rate: Tensor, width: int, half: int, seed: int) -> Tensor:
+    """Random features (M, 2·half) of exp(−rate·‖u − u'‖), whose frequencies are Cauchy: Gaussian over |Gaussian|."""
     generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(len(total), half, generator=generator, dtype=torch.float64)
-    directions *= math.sqrt(2 * SHARPNESS) / size.clamp_min(torch.finfo(size.dtype).tiny).sqrt()
-    parts = [u @ directions for u in rows()]
+    directions = torch.randn(width, half, generator=generator, dtype=torch.float64)
+    directions /= torch.randn(half, generator=generator, dtype=torch.float64).abs().clamp_min(1e-6)
+    parts = [u @ (rate * directions) for u in rows()]
     return torch.cat([torch.cat([angles.cos(), angles.sin()], dim=1) for angles in parts]) / math.sqrt(half)
 
 
-def leave_one_out(features: Tensor, codes: NDArray[np.int64], classes: int) -> LabelFit:
+def leave_one_out(values: Tensor, vectors: Tensor, codes: NDArray[np.int64], classes: int) -> LabelFit:
     """Leave-one-out class probabilities of a GP with a constant mean, fitted to one-hot labels.
 
-    Centre and mean are re-estimated without the example: residual r/(1 − 1/M − h) with h the leverage. A class's
-    probability is the softmax of the left-out means times a scale, which is what equal-variance Gaussian likelihoods of
-    the one-hot vectors give.
+    Kernel ``vectors diag(values) vectorsᵀ``, centred over the examples. Centre and mean are re-estimated without the
+    example: residual r/(1 − 1/M − h) with h the leverage. A class's probability is the softmax of the left-out means
+    times a scale, which is what equal-variance Gaussian likelihoods of the one-hot vectors give.
     """
-    count, rows = len(features), torch.arange(len(features))
-    given = torch.from_numpy(codes)
+    count, rows = len(vectors), torch.arange(len(vectors))
+    given = torch.tensor(codes)
     onehot = torch.nn.functional.one_hot(given, classes).double()
-    centred, target = features - features.mean(dim=0), onehot - onehot.mean(dim=0)
-    spectrum, vectors = torch.linalg.eigh(centred.T @ centred)
-    spectrum, axes = spectrum.clamp_min(0), centred @ vectors
-    projected = axes.T @ target
-    best: LabelFit | None = None
-    best_value = -math.inf
-    for noise in NOISES:
-        inverse = 1 / (spectrum + noise)
-        leverage = (axes.square() * inverse).sum(dim=1)
-        residual = target - axes @ (inverse[:, None] * projected)
-        left = (1 - 1 / count - leverage).clamp_min(1e-12)
-        mean = onehot - residual / left[:, None]
-        for scale in SCALES:
-            log_probability = (scale * mean).log_softmax(dim=1)
-            value = float(log_probability[rows, given].mean())
-            if value > best_value:
-                best, best_value = LabelFit(log_probability, noise, scale), value
-    if best is None:
-        raise BadInput("leave-one-out gave no finite probability; the features are degenerate")
-    return best
+    target = onehot - onehot.mean(dim=0)
+    kept = values / (values + NOISE)
+    leverage = (vectors.square() * kept).sum(dim=1)
+    residual = target - vectors @ (kept[:, None] * (vectors.T @ target))
+    mean = onehot - residual / (1 - 1 / count - leverage).clamp_min(1e-12)[:, None]
+    fits = [LabelFit((scale * mean).log_softmax(dim=1), scale) for scale in SCALES]
+    return max(fits, key=lambda fit: float(fit.log_probability[rows, given].mean()))
 
 
 def _encoded(labels: Any, count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:

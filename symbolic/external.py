@@ -1,0 +1,84 @@
+"""Many neurons on an external engine: as many workers as asked for, one seeded search and one formula for each
+neuron.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from interpret.errors import BackendFailed, BadInput, DeadUnit, InterpretError, TooFewPoints
+from symbolic import assemble, targets
+from symbolic.backends.base import SearchResult, Settings
+from symbolic.backends.pysr import PySR
+from symbolic.formula import Formula
+from symbolic.many import Skipped
+
+
+def fit_units(
+    points: ArrayLike,
+    gradients: ArrayLike,
+    values: ArrayLike | None,
+    settings: Settings,
+    names: Sequence[str] | None = None,
+    workers: int = 1,
+    backend: PySR | None = None,
+) -> list[Formula | Skipped]:
+    """Formulas of many units by PySR, in the units' order.
+
+    Args:
+        points: (N, d) inputs, the same for all units.
+        gradients: (N, units, d).
+        values: (N, units), or None for no links.
+        settings: of every search; its time limit is each unit's own.
+        names: d column names.
+        workers: processes; one core each. The formulas do not depend on their number.
+        backend: another worker command; the installed PySR by default.
+
+    Raises:
+        BackendMissing: PySR is not installed.
+        BadInput: the shapes do not fit.
+    """
+    g = np.asarray(gradients, dtype=np.float64)
+    if g.ndim != 3:
+        raise BadInput(f"gradients must have shape (N, units, d), got {g.shape}")
+    v = None if values is None else np.asarray(values, dtype=np.float64)
+    if v is not None and v.shape != g.shape[:2]:
+        raise BadInput(f"values must have shape {g.shape[:2]}, got {v.shape}")
+    engine = PySR() if backend is None else backend
+    missing = engine.available()
+    if missing is not None:
+        raise missing.error()
+    aims = [
+        _aim(unit, points, g[:, unit], None if v is None else v[:, unit], names, settings)
+        for unit in range(g.shape[1])
+    ]
+    usable = [aim for aim in aims if isinstance(aim, targets.Targets)]
+    started = time.monotonic()
+    found = iter(engine.search_many(usable, settings, workers))
+    return [
+        aim if isinstance(aim, Skipped) else _formula(unit, next(found), aim, settings, started)
+        for unit, aim in enumerate(aims)
+    ]
+
+
+def _aim(unit: int, points: ArrayLike, gradients: Any, values: Any, names: Any, settings: Settings) -> Any:
+    try:
+        return targets.build(points, gradients, values, names=names, seed=settings.seed)
+    except (DeadUnit, TooFewPoints) as error:
+        return Skipped(unit, str(error))
+
+
+def _formula(
+    unit: int, result: SearchResult | BackendFailed, aim: targets.Targets, settings: Settings, started: float
+) -> Formula | Skipped:
+    try:
+        if isinstance(result, BackendFailed):
+            raise result
+        return assemble.assemble(result, "pysr", aim, settings, started)
+    except InterpretError as error:
+        return Skipped(unit, f"{type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -53,13 +53,16 @@ class PySR:
     """Implements `symbolic.backends.base.Backend`; a context manager that ends its worker.
 
     ``command`` replaces the worker's command line, for tests and for a PySR in another Python; it is then taken to be
-    available, and its version to be unknown.
+    available, and its version to be unknown. ``environment`` is added to the worker's variables.
     """
 
     name = "pysr"
 
-    def __init__(self, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._command = None if command is None else tuple(command)
+        self._environment = dict(environment or {})
         self._worker: Worker | None = None
         self._memory_limit: int | None = None
         self._killed = False
@@ -117,7 +120,7 @@ class PySR:
         The results do not depend on the number of workers: every search has a seed and an engine of its own.
         """
         idle: SimpleQueue[PySR] = SimpleQueue()
-        pool = [PySR(self._command) for _ in range(max(1, min(workers, len(targets))))]
+        pool = [PySR(self._command, self._environment) for _ in range(max(1, min(workers, len(targets))))]
         for backend in pool:
             idle.put(backend)
 
@@ -193,6 +196,6 @@ class PySR:
             self._memory_limit = settings.memory_limit
             # -P: the script's own folder, which holds this very pysr.py, must not shadow the package.
             script = (sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(settings.memory_limit or 0))
-            environment = _ENVIRONMENT | dict(os.environ)
+            environment = _ENVIRONMENT | dict(os.environ) | self._environment
             self._worker = Worker(self._command or script, environment)
         return self._worker

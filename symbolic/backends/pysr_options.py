@@ -141,27 +141,13 @@ def plan(settings: Settings, version: Version | None) -> Plan:
         else:
             given[name] = _checked(name, value, version)
     binary, unary, custom = operators(settings.operators, settings.user_operators)
-    arguments: dict[str, Any] = {
-        "niterations": 200,
-        "parallelism": "serial",
-        "deterministic": True,
-        "precision": 64,
-        "batching": False,
-        "progress": False,
-        "verbosity": 0,
-    }
-    arguments |= given
-    arguments |= {
+    arguments = {
+        **_DEFAULTS,
+        **given,
+        **_fixed(settings),
         "binary_operators": binary,
         "unary_operators": unary,
-        "maxsize": max(7, settings.max_complexity),
-        "random_state": settings.seed,
-        "loss_function": LOSS,
-        "early_stop_condition": STOP,
-        "input_stream": "devnull",
     }
-    if settings.memory_limit is not None:
-        arguments["heap_size_hint_in_bytes"] = int(0.6 * settings.memory_limit)
     notes = []
     if settings.max_complexity < 7:
         notes.append("PySR searches formulas of at least 7 nodes; max_complexity was raised to 7")
@@ -173,6 +159,32 @@ def plan(settings: Settings, version: Version | None) -> Plan:
                 f"PySR {'.'.join(map(str, version))} has no option {name!r}; the search ran without it"
             )
     return Plan(arguments, own, custom, tuple(notes))
+
+
+#: What a search does unless told otherwise: one core, the same result for the same seed, no output.
+_DEFAULTS: Mapping[str, Any] = {
+    "niterations": 200,
+    "parallelism": "serial",
+    "deterministic": True,
+    "precision": 64,
+    "batching": False,
+    "progress": False,
+    "verbosity": 0,
+}
+
+
+def _fixed(settings: Settings) -> dict[str, Any]:
+    """The arguments that follow from the settings and cannot be given otherwise."""
+    arguments: dict[str, Any] = {
+        "maxsize": max(7, settings.max_complexity),
+        "random_state": settings.seed,
+        "loss_function": LOSS,
+        "early_stop_condition": STOP,
+        "input_stream": "devnull",
+    }
+    if settings.memory_limit is not None:
+        arguments["heap_size_hint_in_bytes"] = int(0.6 * settings.memory_limit)
+    return arguments
 
 
 def _positive(name: str, value: Any) -> float:

@@ -12,6 +12,7 @@ import pytest
 
 from interpret import doctor
 from interpret.doctor import Check, Status, as_json, as_text, collect, healthy
+from interpret.errors import BackendCrashed
 
 MANIFEST = """
 julia_version = "1.10.4"
@@ -173,6 +174,41 @@ def test_collecting_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_whether_pysr_starts_is_tried_offline(monkeypatch):
+    started = []
+
+    class Backend:
+        def __init__(self, environment):
+            started.append(environment)
+
+        def available(self):
+            return None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            started.append("closed")
+
+        def start(self, limit):
+            return "pysr 2.7.2, julia 1.10.4", 31.0
+
+    monkeypatch.setattr("symbolic.backends.pysr.PySR", Backend)
+    monkeypatch.setattr(doctor, "_cuda", lambda: Check("CUDA", Status.OK, ""))
+    check = collect({}, deep=True)[-1]
+    assert check == Check("PySR starts offline", Status.OK, "pysr 2.7.2, julia 1.10.4 in 31 s", optional=True)
+    assert started == [{"PYTHON_JULIAPKG_OFFLINE": "yes"}, "closed"]
+
+    def fail(self, limit):
+        raise BackendCrashed("the worker ended with exit status 1")
+
+    monkeypatch.setattr(Backend, "start", fail)
+    check = collect({}, deep=True)[-1]
+    assert check.status is Status.PROBLEM
+    assert "exit status 1" in check.found
+    assert started[-1] == "closed"
 
 
 def test_main_prints_and_returns_a_code(capsys, monkeypatch):

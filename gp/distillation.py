@@ -327,11 +327,10 @@ class Distillation:
         return rough if correction is None else rough + z @ correction[:, None]
 
     def alpha_of(self, targets: torch.Tensor, z: torch.Tensor, head: int) -> torch.Tensor:
-        """(n, P) α of one head from targets (n, P, C) and the z (n, P, E) of its group."""
+        """(n, P) α of one head, uncorrected, from targets (n, P, C) and the z (n, P, E) of its group."""
         posterior, group, column = self.posterior, self.group(head), self.column(head)
         mean = posterior.baseline[group, column] + z @ posterior.weights[group, :, column]
-        rough = (targets[..., int(self.heads.channel[head])].to(z) - mean) / posterior.noise[group]
-        return rough if self.correction is None else rough + z @ self.correction[group, :, column]
+        return (targets[..., int(self.heads.channel[head])].to(z) - mean) / posterior.noise[group]
 
     @cached_property
     def correction(self) -> torch.Tensor | None:

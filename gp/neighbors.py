@@ -78,11 +78,16 @@ def unpooled(d: Distillation, z: Tensor, head: int, whole: Array) -> Array:
 
 def _sections(d: Distillation, z: Tensor, head: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Per block: kernel (N, n, P) with the queries, alpha (n, P) of the head, z (n, P, E) of the rows."""
-    group = d.group(head)
+    group, column = d.group(head), d.column(head)
     for block in d.rows.blocks():
-        at = d.posterior.basis.one(group, block.features[group])
+        if d.correction is None:
+            at = d.posterior.basis.one(group, block.features[group])
+            alpha = d.alpha_of(block.targets, at, head)
+        else:  # it corrects the rounding of one way to compute alpha, so that way it must be
+            every = d.posterior.basis(block.features)
+            at, alpha = every[group], d.alphas(block.targets, every)[group, ..., column]
         kernel = (z @ at.reshape(-1, at.shape[-1]).T).reshape(len(z), *at.shape[:2])
-        yield kernel, d.alpha_of(block.targets, at, head), at
+        yield kernel, alpha, at
 
 
 @dataclass

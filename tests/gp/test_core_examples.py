@@ -39,7 +39,7 @@ def test_contributions_add_up_where_rows_repeat(features):
 
 
 def refit_without(d, U, V, out):
-    """Prediction at the rows left out: centre, baseline and posterior from the rest; rotation and noise as they were."""
+    """Prediction at the rows left out, with centre, baseline and posterior of the rest; rotation and noise stay."""
     keep = np.setdiff1d(np.arange(len(U)), out)
     rotation = d.posterior.basis.rotation[0].numpy()
     centre = U[keep].mean(0) if d.center else 0.0

@@ -34,7 +34,7 @@ def exact(U, V, queries, noise, metric="half"):
         values, vectors = mpmath.eigsy(h.T * h)
         top = max(values)
         scale = [(max(x, 0) + top / 1000) ** mpmath.mpf(-0.25) for x in values]
-        unit = mpmath.sqrt(mpmath.fsum(s**2 * x for s, x in zip(scale, values)) / count)
+        unit = mpmath.sqrt(mpmath.fsum(s**2 * x for s, x in zip(scale, values, strict=True)) / count)
         rotation = vectors * mpmath.diag([s / unit for s in scale])
         u, z = h * rotation, q * rotation
         inverse = (u.T * u + mpmath.mpf(noise) * mpmath.eye(width)) ** -1

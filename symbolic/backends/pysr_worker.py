@@ -116,7 +116,11 @@ def run(job: dict[str, Any], pysr: Any, jl: Any, emit: Callable[..., None]) -> N
         jl.seval(job["setup"])
         _SET_UP.add("twinscope")
     aim = jl.seval("twinscope_target!")
-    aim(arrays["directions"], arrays["weights"], arrays["projectors"], str(folder / "stop"), job["enough"])
+    projectors = arrays["projectors"]
+    projected = projectors.size > 0
+    # An empty array does not cross into Julia everywhere.
+    sent = projectors if projected else np.zeros((1, 1, 1))
+    aim(arrays["directions"], arrays["weights"], sent, projected, str(folder / "stop"), float(job["enough"]))
     arguments, notes = accepted(job["arguments"], pysr)
     arguments |= {"output_directory": str(folder), "run_id": "run"}
     if job["custom_operators"]:

@@ -77,13 +77,20 @@ def test_a_search_reaches_pysr_with_our_settings(stub, targets, tmp_path):
     assert given["batching"] is False
     assert given["loss_function"] == LOSS
     assert 1 < given["timeout_in_seconds"] < 60
-    assert seen["projectors"] == [0, 0, 0]
+    assert seen["projectors"][0] == 0
     assert seen["enough"] == 1e-6
     # Zygote comes before the loss, and the definitions are evaluated once for both searches.
     assert seen["told"][0] == "using Zygote: Zygote"
     assert sum("const TWINSCOPE_DIRECTIONS" in code for code in seen["told"]) == 1
     # parsimony is PySR's, but this installation does not have it.
     assert any("no option 'parsimony'" in message for message in result.messages)
+
+
+def test_a_worker_can_be_started_without_a_search(stub):
+    with stub("plain") as backend:
+        versions, seconds = backend.start()
+        assert versions == "pysr 2.7.2, julia 1.10.4, SymbolicRegression 2.7.2"
+        assert seconds > 0
 
 
 def test_projections_reach_the_loss(stub, tmp_path):

@@ -26,8 +26,10 @@ class _Julia:
             return self._aim
         return "2.7.2" if "pkgversion" in code else None
 
-    def _aim(self, directions, weights, projectors, stop_file, enough):
-        self.target = (directions, weights, projectors, stop_file, enough)
+    def _aim(self, directions, weights, projectors, projected, stop_file, enough):
+        assert type(projected) is bool
+        assert projectors.size > 0
+        self.target = (directions, weights, projectors if projected else projectors[:0], stop_file, enough)
 
 
 jl = _Julia()

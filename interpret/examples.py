@@ -12,6 +12,7 @@ import numpy as np
 from interpret.explanation import (
     Array,
     ExamplePart,
+    FidelityPoint,
     Indices,
     Neighbor,
     Prototypes,
@@ -159,7 +160,16 @@ def example_part(
         prototypes=prototypes,
         suspects=suspects,
         notes=tuple(distillation.notes),
+        baseline=float(np.ravel(distillation.baseline)[head]),
+        frontier=tuple(
+            FidelityPoint(p.metric, p.noise, p.r2, p.cancellation, p.chosen) for p in distillation.frontier
+        ),
         seconds=time.perf_counter() - started,
+        baseline=float(np.ravel(distillation.baseline)[head]),
+        frontier=tuple(
+            FidelityPoint(p.metric, float(p.noise), float(p.r2), float(p.cancellation), bool(p.chosen))
+            for p in distillation.frontier
+        ),
     )
 
 

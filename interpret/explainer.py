@@ -35,6 +35,7 @@ from interpret.merging import Fresh, merged
 from interpret.probe import Probe
 from interpret.rows import fingerprint
 from interpret.split import Split, length, split, take
+from interpret.threads import one_thread
 from interpret.thumbnails import ROW_VALUES, Render, Thumbnailer
 from interpret.verdict import judge
 
@@ -130,6 +131,10 @@ class Explainer:
             AddressError, UnknownLayer, IndexOutOfRange and kin: before any engine runs. An engine that fails on a good
             address does not raise: its error is listed in ``failures``.
         """
+        with one_thread():
+            return self._explained(address)
+
+    def _explained(self, address: str) -> NeuronExplanation:
         started = time.perf_counter()
         probe = Probe(self.model, address, wrt=self.settings.wrt)
         shape = tuple(probe.values(self.sample).shape[1:])

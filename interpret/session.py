@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from interpret.threads import one_thread
 
 if TYPE_CHECKING:
     from interpret.explainer import Explainer
@@ -124,25 +124,6 @@ def title_of(model: str) -> str:
     """The name that a network goes by when none is given: ``nets/net.py:model`` is ``net:model``."""
     file, _, name = model.rpartition(":")
     return f"{Path(file).stem}:{name}" if file else model
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums of floats differ between one and two threads; with one they are the same on any number of workers.
-
-    The caller's setting is restored. Libraries that read the environment when loaded are limited by
-    threadpoolctl.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def one_thread_environment() -> dict[str, str]:

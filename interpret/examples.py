@@ -160,10 +160,6 @@ def example_part(
         prototypes=prototypes,
         suspects=suspects,
         notes=tuple(distillation.notes),
-        baseline=float(np.ravel(distillation.baseline)[head]),
-        frontier=tuple(
-            FidelityPoint(p.metric, p.noise, p.r2, p.cancellation, p.chosen) for p in distillation.frontier
-        ),
         seconds=time.perf_counter() - started,
         baseline=float(np.ravel(distillation.baseline)[head]),
         frontier=tuple(
@@ -248,7 +244,8 @@ def residual_r2(
     """Share of what a formula leaves over that the network's own features account for, on rows not fitted to.
 
     ``residual`` (M,) on ``rows[0]`` and ``test`` (T,) on ``rows[1]`` are g − φ(T). A GP on the head's features is
-    fitted to the first and judged on the second: near 1, the formula misses something the network does; near 0, only noise.
+    fitted to the first and judged on the second: near 1, the formula misses something the network does; near 0,
+    only noise.
     """
     import gp
 

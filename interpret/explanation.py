@@ -188,6 +188,17 @@ class Suspect:
 
 
 @dataclass(frozen=True)
+class FidelityPoint:
+    """One setting of the kernel that was tried: how well the GP fits (R²) against how much contributions cancel."""
+
+    metric: str
+    noise: float
+    r2: float
+    cancellation: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class ExamplePart:
     """What the GP engine says of the neuron. ``held_out`` says whether the figures are on rows the GP has not seen."""
 
@@ -215,6 +226,7 @@ class ExamplePart:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     baseline: float = float("nan")
+    frontier: tuple[FidelityPoint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,15 @@ def _figures(part: ExamplePart) -> tuple[Figure, ...]:
                 figures.calibration(part.levels, part.coverage),
             )
         )
+    if len(part.frontier) > 1:
+        drawn_figures.append(
+            Figure(
+                "Fit against clarity",
+                "Each dot is a setting that was tried: lower fits the network more closely, further left keeps "
+                "contributions from cancelling. The ringed one is used.",
+                figures.settings(part.frontier),
+            )
+        )
     if part.prototypes is not None and len(part.prototypes.r2) > 1:
         drawn_figures.append(
             Figure(

@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 from markupsafe import Markup
 
-from interpret.explanation import ExamplePart, Prototypes
+from interpret.explanation import ExamplePart, FidelityPoint, Prototypes
 from interpret.report.clean import close_to_one
 from interpret.report.figures import style
 from interpret.report.figures.panel import Panel, Scale, diagonal, level
+
+# Below this a misfit is rounding; a log axis needs a floor.
+_FLOOR = 1e-12
 
 
 def fidelity(part: ExamplePart) -> Markup:
@@ -66,6 +69,28 @@ def prototypes(reached: Prototypes) -> Markup:
         panel.line(k, kept, style.EXAMPLE, 1.8)
         panel.dots(k, kept, style.EXAMPLE, 4.6, 1.0)
         return style.to_svg(figure, f"R² reached by the first {len(reached.r2)} prototypes")
+
+
+def settings(points: Sequence[FidelityPoint]) -> Markup:
+    """What the GP misses over how much its contributions cancel, a line per metric; the setting used is ringed."""
+    usable = [at for at in points if at.cancellation > 0 and np.isfinite([at.cancellation, at.r2]).all()]
+    x = np.array([at.cancellation for at in usable])
+    y = np.clip([1 - at.r2 for at in usable], _FLOOR, None)
+    with style.drawing(*style.SIZE) as figure:
+        across = Scale(
+            0.8 * min(x, default=1.0), 1.25 * max(x, default=10.0), "cancellation", log=True, ticks=4
+        )
+        up = Scale(min(y, default=1e-3) / 2, 2 * max(y, default=1.0), "1 − R²", log=True, ticks=5)
+        panel = Panel(figure, style.BOX, across, up)
+        for metric in dict.fromkeys(at.metric for at in usable):
+            of = np.array([at.metric == metric for at in usable])
+            panel.line(x[of], y[of], style.EXAMPLE, 1.1, 0.5)
+        chosen = np.array([at.chosen for at in usable], dtype=bool)
+        panel.dots(x[chosen], y[chosen], style.EXAMPLE, 12, 0.25)
+        panel.dots(x, y, style.EXAMPLE, 4.4, 1.0)
+        return style.to_svg(
+            figure, f"{len(usable)} settings of the Gaussian process: misfit over cancellation"
+        )
 
 
 def sparkline(values: Sequence[float], label: str) -> Markup:

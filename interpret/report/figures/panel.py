@@ -44,12 +44,18 @@ class Scale:
     def marks(self) -> list[tuple[float, str]]:
         """Values that get a grid line, each with its text."""
         if self.log:
-            first, last = np.ceil(np.log10(self.low)), np.floor(np.log10(self.high))
-            powers = np.arange(first, last + 1, max(1, np.ceil((last - first) / self.ticks)))
-            return [(10.0**power, f"10{_raised(int(power))}") for power in powers]
+            return self._powers()
         found = MaxNLocator(self.ticks, steps=[1, 2, 2.5, 5, 10], integer=self.integer)
         inside = [at for at in found.tick_values(self.low, self.high) if self._holds(at)]
         return list(zip(inside, self._written(inside), strict=True))
+
+    def _powers(self) -> list[tuple[float, str]]:
+        first, last = np.ceil(np.log10(self.low)), np.floor(np.log10(self.high))
+        if last - first < 1:
+            few = [step * 10.0**power for power in (first - 1, first) for step in (1, 2, 5)]
+            return [(at, f"{at:g}") for at in few if self._holds(at)]
+        powers = np.arange(first, last + 1, max(1, np.ceil((last - first) / self.ticks)))
+        return [(10.0**power, f"10{_raised(int(power))}") for power in powers]
 
     def _holds(self, at: float) -> bool:
         slack = 1e-9 * abs(self.high - self.low)

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from interpret.explanation import FidelityPoint
 from interpret.report.figures import examples, style, symbolic
 from interpret.report.figures.panel import Panel, Scale
 
@@ -157,3 +158,16 @@ def test_figures_of_degenerate_data_do_not_fail(samples: ModuleType) -> None:
     assert "<svg" in examples.fidelity(replace(gp, network=nan, mean=nan, low=nan, high=nan))
     assert "<svg" in examples.prototypes(replace(gp.prototypes, r2=(-50.0,)))
     assert examples.sparkline([1.0], "one") == ""
+
+
+def test_settings_lie_by_cancellation_and_misfit() -> None:
+    tried = [FidelityPoint("half", 10.0**-at, 1 - 10.0 ** (-at - 1), 10.0**at, at == 1) for at in range(3)]
+    dots = strokes(examples.settings(tried), "--example")
+    ends = dots[np.isclose(dots[:, 0], dots[:, 1]).all(axis=1)][:, 0]
+    assert len(ends) == 1 + 3, "the chosen one is ringed"
+    across, down = ends[1:, 0], ends[1:, 1]
+    assert np.allclose(np.diff(across), np.diff(across)[0], atol=0.02), "decades are evenly spaced"
+    assert np.allclose(np.diff(down), np.diff(down)[0], atol=0.02)
+    assert (np.diff(down) > 0).all(), "a better fit is lower"
+    np.testing.assert_allclose(ends[0], ends[2])
+    assert "<svg" in examples.settings([FidelityPoint("half", 1.0, float("nan"), 1.0)])

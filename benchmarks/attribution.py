@@ -175,10 +175,16 @@ def attributions(
             yield f"{kernel}, {name}", scores, made + time.perf_counter() - start
     yield "random", np.random.default_rng(0).normal(size=(len(points), len(X))), 0.0
     if optional("trak") is not None:
-        for dimension, ridge in ((2048, 0.0), (512, 0.0), (256, 0.0)):
+        for dimension in (2048, 512, 256):
             start = time.perf_counter()
-            scores = traker(net, X, y, points, truth, dimension, ridge)
+            scores = traker(net, X, y, points, truth, dimension, 0.0)
             yield f"traker, {dimension} projections", scores, time.perf_counter() - start
+        for ridge in 10.0 ** np.arange(
+            -3, 4
+        ):  # its default is none; so that nothing is missed, all are printed
+            start = time.perf_counter()
+            scores = traker(net, X, y, points, truth, 512, float(ridge))
+            yield f"traker, 512 projections, ridge {ridge:g}", scores, time.perf_counter() - start
 
 
 def by_label(scored: Any, points: torch.Tensor, truth: torch.Tensor, count: int) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 k(x, x') = ∇_θ g(x)·∇_θ g(x') is the kernel that training moves along (Jacot et al., NeurIPS 2018); projecting it at
 random keeps its products in expectation, as TRAK does (Park et al., ICML 2023). Coordinate j of the projection is a
-directional derivative of the outputs along a random direction r_j of parameter space, so one forward-mode pass gives
-it for all heads and rows of a batch, and no per-example gradient is ever stored.
+directional derivative of the outputs along a random direction r_j of parameter space, so one pass gives it for all
+heads and rows of a batch, and no per-example gradient is ever stored.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gp.kernels import Array, Block, Heads, Options
 from gp.site import exact_products
 from interpret.address import parse
-from interpret.errors import UsageError
+from interpret.errors import ModelError, UsageError
 from interpret.probe import Probe
 from interpret.reading import Reader
 from interpret.state import frozen
@@ -162,43 +162,87 @@ def trained(probe: Probe) -> dict[str, Tensor]:
 def project(
     outputs: Outputs, parameters: dict[str, Tensor], batch: Any, directions: Directions
 ) -> tuple[Tensor, Tensor]:
-    """Features (L, n, D) and values (n, *shape) of one prepared batch, float64."""
-    names = {f"model.{name}": value for name, value in parameters.items()}
-    with torch.no_grad():
-        values = outputs(batch).double()
+    """Features (L, n, D) and values (n, *shape) of one prepared batch, float64.
 
-    def run(point: dict[str, Tensor]) -> Tensor:
-        result: Tensor = torch.func.functional_call(outputs, point, (batch,))
-        return result
+    Raises:
+        ModelError: the model has an operation that can be differentiated neither twice backward nor forward.
 
-    features = values.new_empty(values[0].numel(), len(values), directions.count)
-    forward = True
+    """
+    point = {f"model.{name}": value for name, value in parameters.items()}
+    try:
+        values, slopes = _twice_backward(outputs, point, batch)
+        first = slopes(directions[0])
+    except (ModelError, NotImplementedError, RuntimeError):
+        values, slopes = _forward_mode(outputs, point, batch)
+        first = slopes(directions[0])
+    features = values.new_empty(values[0].numel(), len(values), directions.count, dtype=torch.float64)
     for number in range(directions.count):
-        tangent = {f"model.{name}": value for name, value in directions[number].items()}
-        if forward:
-            try:
-                slope = torch.func.jvp(run, (names,), (tangent,))[1]
-            except (NotImplementedError, RuntimeError):
-                if number:
-                    raise
-                forward = False  # an operation without forward mode; two backward passes do the same
-        if not forward:
-            slope = _twice_backward(run, names, tangent)
+        slope = first if number == 0 else slopes(directions[number])
         features[:, :, number] = slope.double().reshape(len(values), -1).T
-    return features, values
+    return features, values.double()
 
 
-def _twice_backward(run: Any, point: dict[str, Tensor], tangent: dict[str, Tensor]) -> Tensor:
-    """J·t by differentiating Jᵀs in s: for operations that lack a forward-mode derivative."""
+Slopes = Callable[[dict[str, Tensor]], Tensor]
+
+
+def _twice_backward(outputs: Outputs, point: dict[str, Tensor], batch: Any) -> tuple[Tensor, Slopes]:
+    """J·t as the derivative in s of (Jᵀs)·t: the graph of Jᵀs is made once, each direction is one pass through it."""
     with torch.enable_grad():
         leaves = {name: value.clone().requires_grad_() for name, value in point.items()}
-        result = run(leaves)
-        probe = torch.zeros_like(result, requires_grad=True)
+        result: Tensor = torch.func.functional_call(outputs, leaves, (batch,))
+        seed = torch.zeros_like(result, requires_grad=True)
         pulled = torch.autograd.grad(
-            result, list(leaves.values()), probe, create_graph=True, allow_unused=True
+            result, list(leaves.values()), seed, create_graph=True, allow_unused=True
         )
-        inner = sum((p * t).sum() for p, t in zip(pulled, tangent.values(), strict=True) if p is not None)
-        if not isinstance(inner, Tensor):
+    used = {
+        name.removeprefix("model."): p
+        for name, p in zip(leaves, pulled, strict=True)
+        if p is not None and p.requires_grad
+    }
+
+    if any(_severed(p.grad_fn) for p in used.values()):
+        raise NotImplementedError("an operation can be differentiated only once")
+
+    def slopes(direction: dict[str, Tensor]) -> Tensor:
+        if not used:
             return torch.zeros_like(result)
-        (slope,) = torch.autograd.grad(inner, probe, allow_unused=True)
-    return torch.zeros_like(result) if slope is None else slope
+        (slope,) = torch.autograd.grad(
+            list(used.values()),
+            seed,
+            [direction[name] for name in used],
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        return slope
+
+    return result.detach(), slopes
+
+
+def _severed(node: Any) -> bool:
+    """Whether the graph has a node that stands for a missing second derivative: it would count as zero."""
+    seen, stack = set(), [node]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if "error" in node.name().lower():
+            return True
+        stack.extend(following for following, _ in node.next_functions)
+    return False
+
+
+def _forward_mode(outputs: Outputs, point: dict[str, Tensor], batch: Any) -> tuple[Tensor, Slopes]:
+    """J·t by forward-mode differentiation: for operations that cannot be differentiated twice."""
+
+    def run(at: dict[str, Tensor]) -> Tensor:
+        result: Tensor = torch.func.functional_call(outputs, at, (batch,))
+        return result
+
+    def slopes(direction: dict[str, Tensor]) -> Tensor:
+        tangent = {f"model.{name}": value for name, value in direction.items()}
+        slope: Tensor = torch.func.jvp(run, (point,), (tangent,))[1]
+        return slope
+
+    with torch.no_grad():
+        return run(point), slopes

@@ -87,4 +87,6 @@ def test_the_chosen_formula_is_the_recorded_one(name, chosen):
     assert formula.misalignment < 2 * best + 1e-4
     assert math.isfinite(formula.row().upper)
     assert chosen.count("sin") == formula.expression.count("sin")
+    if name == "square":
+        assert formula.expression == "x0^2 + 2 * x1^2"
     assert formula.mathml() in formula._repr_html_()

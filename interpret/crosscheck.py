@@ -14,7 +14,7 @@ def cosines(a: Array, b: Array) -> Array:
     """Cosine of each row of ``a`` (N, d) with the same row of ``b``; NaN where either has no direction."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosine: Array = np.asarray(np.where(norms > 0, np.sum(a * b, axis=1) / norms, np.nan))
+        cosine = np.asarray(np.where(norms > 0, np.sum(a * b, axis=1) / norms, np.nan))
     return cosine
 
 

@@ -6,7 +6,8 @@ row's residuals: misfit that neighboring points do not share is noise, and follo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,8 @@ class Scored:
     """A row of the frontier: the formula as printed and its misalignments 1 − |mean cos|.
 
     ``losses`` (n,) are 1 − cos at the held-out points under the fitted sign; ``low`` and ``upper`` bound the
-    held-out misalignment at 95 % by bootstrap; ``cost`` is the size that the choice pays for (`symbolic.sizes`); ``mse`` is Wetzel's (2/d)(1 − mean cos).
+    held-out misalignment at 95 % by bootstrap; ``cost`` is the size that the choice pays for (`symbolic.sizes`);
+    ``mse`` is Wetzel's (2/d)(1 − mean cos).
     """
 
     candidate: Candidate
@@ -67,22 +69,26 @@ def score(
     trees: Iterable[Tree],
     targets: Targets,
     user: tuple[Operator, ...] = (),
-    stop: Callable[[], bool] = lambda: False,
+    deadline: float | None = None,
     most: tuple[int, int] = (10, 30),
 ) -> list[Scored]:
     """Polish, round and score trees; returns the frontier, simplest first.
 
-    ``most`` bounds terms and complexity. Once ``stop`` is true the remaining trees are scored without polish.
+    ``most`` bounds terms and complexity. After the ``deadline`` (a reading of
+    `time.monotonic`) the remaining trees are scored without polish, and a second later no more.
     """
     field_ = Field(targets, targets.fit, user)
-    rows = []
+    rows: list[Scored] = []
     seen: set[Tree] = set()
     for tree in trees:
         found = candidate(tree, user)
         if found is None or len(found.features) > most[0]:
             continue
         with np.errstate(all="ignore"):
-            if not stop():
+            late = 0.0 if deadline is None else time.monotonic() - deadline
+            if late > 1 and rows:
+                break
+            if late <= 0:
                 found, loss = polish(found, field_)
                 if not np.isfinite(loss):
                     continue

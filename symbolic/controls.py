@@ -20,6 +20,7 @@ from symbolic.expression import Variable, expand_terms, linear
 from symbolic.formula import Control
 from symbolic.polish import Candidate, Field, candidate, polish
 from symbolic.printing import text
+from symbolic.screening import WIDEST, strongest
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
@@ -42,10 +43,9 @@ def run(row: Scored, targets: Targets, redrawn: Redrawn | None = None, seed: int
     if line is not None:
         loss = held_out(line, targets)
         found.append(_control("best linear formula", loss, row, text(line.tree, targets.names)))
-    if redrawn is not None:
-        losses = [
-            refitted(row.candidate, targets, redrawn(s, targets.points)) for s in range(seed, seed + REDRAWS)
-        ]
+    if redrawn is not None and not linear_row:
+        fields = [redrawn(s, targets.points) for s in range(seed, seed + REDRAWS)]
+        losses = [refitted(row.candidate, targets, other) for other in fields if _differs(other, targets)]
         finite = [loss for loss in losses if np.isfinite(loss)]
         if finite:
             found.append(_control("re-initialised network", min(finite), row))
@@ -74,8 +74,8 @@ def is_linear(row: Scored) -> bool:
 
 
 def best_linear(targets: Targets) -> Candidate | None:
-    """The linear formula of least misalignment."""
-    inputs = targets.effective_inputs
+    """The linear formula of least misalignment, over at most `WIDEST` inputs."""
+    inputs = strongest(targets, WIDEST)
     if not inputs:
         return None
     trees = [Variable(i) for i in inputs]

@@ -38,6 +38,8 @@ EXACT = 1e-9
 NEARLY = 4.0
 #: Short formulas cost at most this.
 SHORT = 20.0
+#: Where nothing came nearer than this there is nothing to graft on.
+HOPELESS = 0.1
 #: Rounds of grafting at most.
 GENERATIONS = 3
 #: One more unit of cost must lower the log of the misalignment by this to count while searching.
@@ -98,28 +100,36 @@ class Run:
 
     def screen(self) -> None:
         """Many inputs: linear formulas, then functions of the strong ones, then everything on the strongest."""
-        self.linear_family()
-        self.report("linear")
-        for count, whole in ((screening.STRONG, False), (screening.STRONGEST, True)):
+        levels = (
+            (screening.WIDEST, "linear"),
+            (screening.STRONG, "one input"),
+            (screening.STRONGEST, "grammar"),
+        )
+        for count, kind in levels:
             if self.stop():
                 return
             chosen = screening.strongest(self.targets, count)
             inner = Run(screening.compressed(self.targets, chosen), self.settings, self.deadline, self.depth)
-            if whole:
-                inner.deepen()
-            else:
-                inner.additive()
+            {"linear": inner.linear_family, "one input": inner.additive, "grammar": inner.deepen}[kind]()
             self.interrupted |= inner.interrupted
             back: dict[int, Tree] = {k: Variable(i) for k, i in enumerate(chosen)}
             for tree, loss in inner.found.items():
                 self.note(substitute(tree, back), loss)
-            self.report("functions of one input" if not whole else "strongest inputs")
+            self.report(kind)
+            left = len(self.targets.effective_inputs) - count
+            if kind == "linear" and left > 0:
+                share = screening.importance(self.targets)[list(chosen)].sum()
+                self.messages.append(
+                    f"the search kept to the {count} strongest of {count + left} inputs, which carry {share:.0%} of "
+                    f"the direction"
+                )
 
     def linear_family(self) -> None:
         """Weighted sums of the inputs: all of them, and what backward elimination leaves."""
         atoms = features.variables_bank(self.targets.points[self.rows], self.targets.effective_inputs)
-        effort = supports.Effort(most=self.settings.max_terms, beam=2, tries=4, pairs=20, backward=0)
-        self.support_search(atoms, [list(range(len(atoms)))], effort)
+        effort = supports.Effort(most=self.settings.max_terms)
+        search = supports.Search(self.turn(atoms.gradients), atoms.sizes, effort, self.stop)
+        self.enter(search.eliminate(range(len(atoms))), atoms)
 
     def additive(self) -> None:
         """Sums of functions of one input."""
@@ -132,7 +142,8 @@ class Run:
     # Stages
 
     def grow(self, atoms: Bank) -> None:
-        """The grammar of depth two over the atoms."""
+        """The grammar of depth two over the atoms, and linear formulas whatever else there is."""
+        self.linear_family()
         bank = features.grow(atoms, self.grammar)
         kinds = features.kinds(bank, atoms.trees)
         self.support_search(bank, supports.families(kinds), supports.Effort(most=self.most))
@@ -259,6 +270,8 @@ class Run:
 
     def graft(self, atoms: Bank) -> None:
         """Put new parts inside the functions of the best rows, generation after generation."""
+        if min(self.found.values(), default=np.inf) > HOPELESS:
+            return
         field_ = self.refining()
         pieces = evolve.parts(atoms.trees[:6], self.grammar.names)
         tried: set[Tree] = set()
@@ -362,6 +375,9 @@ class Run:
 
     def candidates(self) -> list[Tree]:
         """The trees worth polishing: near the frontier of size against misalignment, simplest first."""
+        if not self.found:
+            strongest = screening.strongest(self.targets, 1)
+            return [Variable(i) for i in strongest]
         kept = self.leading(3)
         best = np.inf
         for tree in sorted(self.found, key=lambda t: (cost(t), self.found[t])):

@@ -156,9 +156,6 @@ def _slope(tree: Tree, field_: Field) -> Array | None:
 
 def _formula(found: Candidate, k: int, changed: Tree, step: float) -> Tree:
     """The candidate with feature k grafted, ε taking a small part of the linear step."""
-    values = [
-        (np.clip(0.3 * step, -0.3, 0.3) or EPSILON) if v == _MARK else v for v in constants(changed)
-    ]
+    values = [(np.clip(0.3 * step, -0.3, 0.3) or EPSILON) if v == _MARK else v for v in constants(changed)]
     features = (*found.features[:k], with_constants(changed, values), *found.features[k + 1 :])
     return linear(found.coefficients, features)
-

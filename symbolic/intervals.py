@@ -107,7 +107,7 @@ def known_number(low: float, high: float) -> float | None:
         if q > 1 and width * q * q > 2:
             break
     for _, number in KNOWN:
-        ratio = Fraction(middle / number).limit_denominator(6)
-        if ratio != 0 and low <= float(ratio) * number <= high and width < 0.02 * abs(middle):
+        ratio = Fraction(middle / number).limit_denominator(2)
+        if 0 < abs(ratio) <= 2 and low <= float(ratio) * number <= high and width < 0.01 * abs(middle):
             return float(ratio) * number
     return None

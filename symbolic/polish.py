@@ -105,7 +105,7 @@ class Field:
         """∂∇b/∂(constant number ``at``) of one feature, turned (n, d)."""
         with np.errstate(all="ignore"):
             moved = gradient_by_constants(tree, self._points, self.user or None)
-        return self._turn(moved[None, :, :, at])[0]
+        return np.asarray(self._turn(moved[None, :, :, at])[0])
 
     def value(self, found: Candidate) -> Array:
         """Turned ∇T (n, d)."""

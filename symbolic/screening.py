@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 
 #: More effective inputs than this are screened.
 MANY = 7
+#: Linear formulas are sought over at most this many inputs.
+WIDEST = 64
 #: Inputs that get functions of one input, and the whole grammar.
 STRONG, STRONGEST = 20, 6
 

@@ -29,6 +29,7 @@ class Effort:
     most: int = 8
     backward: int = 24
     keep: int = 12
+    swaps: bool = True
     paired: int = 120
     pair_points: int = 64
 
@@ -38,6 +39,7 @@ class Pool:
     """The best supports seen of every size: support → (misalignment, coefficients)."""
 
     keep: int = 12
+    swaps: bool = True
     paired: int = 120
     pair_points: int = 64
     found: dict[int, dict[Support, tuple[float, Array]]] = field(default_factory=dict)
@@ -119,9 +121,17 @@ class Search:
             self._backward(self._greedy(self.effort.backward))
         return self.pool
 
+    def eliminate(self, family: Sequence[int]) -> Pool:
+        """Singles and backward elimination from one family, nothing else."""
+        self._singles()
+        self._backward(list(family))
+        return self.pool
+
     def _saturated(self, size: int) -> bool:
         """Whether two more features in a row bought little."""
-        losses = [self.pool.best(k, 1)[0][1] if self.pool.best(k, 1) else np.inf for k in (size - 2, size - 1, size)]
+        losses = [
+            self.pool.best(k, 1)[0][1] if self.pool.best(k, 1) else np.inf for k in (size - 2, size - 1, size)
+        ]
         return size > 3 and losses[2] > 0.75 * losses[1] and losses[1] > 0.75 * losses[0]
 
     def _done(self) -> bool:
@@ -175,7 +185,8 @@ class Search:
             if self.stop():
                 return
         self._solve(list(extended))
-        self._swap(size + 1)
+        if self.effort.swaps:
+            self._swap(size + 1)
 
     def _swap(self, size: int) -> None:
         """Take each member out of the best support of a size and put the best others in."""
@@ -195,6 +206,7 @@ class Search:
         """The least eigenvalue (K,) of the pencil bordered by each feature, from one secular equation each."""
         chosen = self.turned[list(support)]
         if w is None:
+            assert coefficients is not None
             w = gram.weights(np.einsum("k,knd->nd", coefficients, chosen))
         own_a, own_b = gram.pencil(chosen[None], w[None])
         alpha, vectors = gram.smallest(own_a, own_b, len(support))
@@ -269,7 +281,7 @@ def secular(alpha: Array, border: Array, corner: Array, rounds: int = 18) -> Arr
         gap = np.maximum(alpha[None, :] - middle[:, None], 1e-300)
         positive = corner - middle - (border**2 / gap).sum(1) > 0
         low, high = np.where(positive, middle, low), np.where(positive, high, middle)
-    return 0.5 * (low + high)
+    return np.asarray(0.5 * (low + high))
 
 
 def families(names: Sequence[tuple[str, frozenset[int]]]) -> list[list[int]]:

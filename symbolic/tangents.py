@@ -33,7 +33,8 @@ def estimate(points: Array) -> tuple[Array | None, int, str]:
     if rank == 0:
         return None, width, ""
     varying = int((points.std(0) > 0).sum())
-    if rank < varying:
+    # With few points the rank is theirs and says nothing about ties.
+    if rank < min(varying, count - 1):
         text = (
             f"the {width} inputs are tied and span {rank} directions: gradients are compared within that span, "
             f"what they do off it is not determined by the data"

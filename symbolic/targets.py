@@ -29,7 +29,9 @@ LOGIT_REACH = 6.0
 #: The link is fitted and judged on this many rows, drawn from all of them.
 LINK_POINTS = 3_000
 #: An input is effective when its share of the squared direction, in units of its own spread, exceeds this.
-EFFECTIVE_SHARE = 1e-4
+EFFECTIVE_SHARE = 1e-7
+#: One input is alone when the others together have less than this share.
+ALONE_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class Targets:
 
     ``points`` (N, d), ``directions`` (N, d) with rows of length one, ``norms`` (N,) of the raw gradients, ``values``
     (N,) of the unit or None, ``weights`` (N,) summing to N, ``fit`` and ``held_out`` disjoint row indices,
-    ``rows`` (N,) are their rows in the data given; ``everywhere`` holds points and values of all
-    rows, also of those whose gradient is not used; ``projector`` (d, d), (N, d, d) or None: the orthogonal projection to the data's tangent space.
+    ``rows`` (N,) are their rows in the data given; ``everywhere``` holds points and values of all
+    rows, also of those whose gradient is not used; ``projector`` (d, d), (N, d, d) or None: the orthogonal projection
+    to the data's tangent space.
     """
 
     points: Array
@@ -89,6 +92,7 @@ def build(
     fit_points: int = 500,
     held_out_points: int = 1_000,
     focus: str = "auto",
+    link_points: int = LINK_POINTS,
 ) -> Targets:
     """Choose points and make them targets.
 
@@ -102,6 +106,7 @@ def build(
         held_out_points: at most this many rows to judge on.
         focus: "boundary" keeps rows near the sign change of the values, "all" keeps every row, "auto" decides by
             whether the values look like a logit.
+        link_points: at most this many rows to fit and judge the link on.
 
     Raises:
         BadInput: shapes do not fit or nothing is finite.
@@ -149,22 +154,27 @@ def build(
         effective_inputs=effective(x[keep], directions),
         dropped=tuple(dropped),
         notes=tuple(notes),
-        everywhere=None if v is None else _sample(x, v, seed),
+        everywhere=None if v is None else _sample(x, v, seed, link_points),
         unit_norms=bool(np.ptp(norms) < 1e-6 * norms.max()),
     )
 
 
-def _sample(x: Array, v: Array, seed: int) -> tuple[Array, Array]:
+def _sample(x: Array, v: Array, seed: int, count: int) -> tuple[Array, Array]:
     """Points and values from all rows, near the boundary or not: what the link is fitted to."""
-    order = np.random.default_rng([seed, 4]).permutation(len(x))[:LINK_POINTS]
+    order = np.random.default_rng([seed, 4]).permutation(len(x))[:count]
     return x[order], v[order]
 
 
 def effective(points: Array, directions: Array) -> tuple[int, ...]:
-    """Inputs that the direction depends on: their share of it, measured in units of their own spread."""
+    """Inputs that the direction depends on: their share of it, measured in units of their own spread.
+
+    Where one input has all but a thousandth of it, it is the only one: the rest is what training left.
+    """
     scaled = (directions * points.std(0)) ** 2
-    share = scaled / np.maximum(scaled.sum(1, keepdims=True), 1e-300)
-    return tuple(int(i) for i in np.flatnonzero(share.mean(0) > EFFECTIVE_SHARE))
+    share = (scaled / np.maximum(scaled.sum(1, keepdims=True), 1e-300)).mean(0)
+    if share.max() > 1 - ALONE_SHARE:
+        return (int(np.argmax(share)),)
+    return tuple(int(i) for i in np.flatnonzero(share > EFFECTIVE_SHARE))
 
 
 def _arrays(

@@ -158,8 +158,8 @@ def loosened(tree: Tree) -> list[Tree]:
         (inner,) = tree.args
         fixed = tree.name in _SCALE_FREE
         return [Apply(tree.name, (arg,)) for arg in _arguments(inner, fixed, shift=tree.name != "exp")]
-    if tree.name == "^" and isinstance(tree.args[1], Constant):
-        base, power = tree.args
+    if tree.name == "^" and isinstance(power := tree.args[1], Constant):
+        base = tree.args[0]
         found: list[Tree] = [Apply("^", (base, Constant(power.value * (1 + 1e-6))))]
         return found + [Apply("^", (arg, power)) for arg in _arguments(base, True, shift=True)]
     if tree.name == "/" and isinstance(tree.args[0], Constant):
@@ -192,7 +192,7 @@ def _arguments(inner: Tree, fixed: bool, shift: bool) -> list[Tree]:
     found = [] if offset or plain == inner else [plain]
     if offset or shift:
         found.append(Apply("+", (Constant(_free(offset)), plain)))
-    squared = [a.args[0] for _, a in moving if _is_square(a)]
+    squared = [a.args[0] for _, a in moving if isinstance(a, Apply) and _is_square(a)]
     present = {a for _, a in moving}
     for a in squared:
         if a not in present:
@@ -201,8 +201,8 @@ def _arguments(inner: Tree, fixed: bool, shift: bool) -> list[Tree]:
     return found
 
 
-def _is_square(tree: Tree) -> bool:
-    return isinstance(tree, Apply) and tree.name == "^" and tree.args[1] == Constant(2.0)
+def _is_square(tree: Apply) -> bool:
+    return tree.name == "^" and tree.args[1] == Constant(2.0)
 
 
 def _free(value: float) -> float:

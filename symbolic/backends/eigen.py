@@ -35,7 +35,9 @@ class Eigen:
         own = {op.name for op in settings.user_operators}
         unknown = [name for name in settings.operators if name not in BUILTIN and name not in own]
         if unknown:
-            raise UsageError(f"eigen knows no operator {unknown[0]!r}; known are {', '.join(sorted(BUILTIN))}")
+            raise UsageError(
+                f"eigen knows no operator {unknown[0]!r}; known are {', '.join(sorted(BUILTIN))}"
+            )
         run = Run(targets, settings, deadline)
         try:
             run.deepen()

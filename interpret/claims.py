@@ -123,7 +123,7 @@ class Claims:
         task of the layer of ``last``, else of a layer that none of ``others`` is of, else whichever comes
         first.
         """
-        with self.run.writing():
+        with self.run.writing(durable=False):
             found = self._waiting(last, others) or self._abandoned()
             if found is None:
                 return None

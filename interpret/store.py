@@ -117,10 +117,16 @@ class Run:
             yield
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One write transaction, with errors as in ``reading``."""
-        with named_errors(self.path), transaction(self.connection):
-            yield
+    def writing(self, durable: bool = True) -> Iterator[None]:
+        """One write transaction, with errors as in ``reading``.
+
+        What is not ``durable`` may be undone by a power failure, though by no crash of a process; it costs
+        no sync.
+        """
+        with named_errors(self.path):
+            self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with transaction(self.connection):
+                yield
 
     def addresses(self) -> list[str]:
         """Every neuron of the run, in counting order."""

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,8 @@ from interpret.temporary import clear
 
 #: Seconds between looks at what other processes did.
 _PAUSE = 0.5
+#: Seconds between counts of all tasks.
+_RECOUNT = 5.0
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ class _Loop:
         self._run, self._claims, self._executor, self._watch, self._stop = run, claims, executor, watch, stop
         self._hand: set[str] = set()
         self._explained = 0
+        self._counts, self._counted = claims.counts(), time.monotonic()
         self._started = time.perf_counter()
 
     def go(self) -> Outcome:
@@ -236,8 +239,8 @@ class _Loop:
             with suppress(InterpretError):
                 self._claims.release()
             raise
+        counts = self._counts = self._claims.counts()
         self._tell("end", "")
-        counts = self._claims.counts()
         unfinished = counts.waiting + counts.claimed > 0
         return Outcome(
             counts,
@@ -271,7 +274,18 @@ class _Loop:
                 if self._claims.close_task(result.address, "done"):
                     self._run.insert(result.explanation, result.encoded, self._claims.plan)
         self._explained += 1
+        self._count(bool(result.error))
         self._tell("failed" if result.error else "done", result.address, result.seconds, result.message)
 
     def _tell(self, kind: str, address: str, seconds: float = 0.0, message: str = "") -> None:
-        self._watch(Event(kind, address, self._claims.counts(), seconds, message))
+        self._watch(Event(kind, address, self._counts, seconds, message))
+
+    def _count(self, failed: bool) -> None:
+        """Follow our own results; what other processes did is looked up now and then, for a million tasks
+        take long.
+        """
+        if time.monotonic() - self._counted > _RECOUNT:
+            self._counts, self._counted = self._claims.counts(), time.monotonic()
+            return
+        c = self._counts
+        self._counts = replace(c, waiting=c.waiting - 1, done=c.done + (not failed), failed=c.failed + failed)

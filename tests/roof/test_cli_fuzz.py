@@ -152,7 +152,8 @@ def test_pickles_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 _WORDS = st.sampled_from([
     "query", "explain", "layers", "report", "run", "--json", "--csv", "--where", "--like", "--sort", "--limit",
-    "--uses", "r2 > 0", "x0*x1", "-1", "--", "-x", "--jobs", "0", "", "net.py:model", "\x07", "--help", "fc1[*]", "--revisions",
+    "--uses", "r2 > 0", "x0*x1", "-1", "--", "-x", "--jobs", "0", "", "net.py:model", "\x07", "--help",
+    "fc1[*]", "--revisions",
 ])  # fmt: skip
 
 

@@ -231,6 +231,22 @@ def test_temporary_files_of_killed_processes_go(tmp_path: Path, make: Make) -> N
         assert not gone.exists() and alive.exists() and elsewhere.exists()
 
 
+def test_a_run_that_may_only_be_read_is_read(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with create_run(tmp_path) as run:
+        run.add(make())
+    before = snapshot(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with open_run(tmp_path) as run:
+        assert run.addresses() == ["fc1[0]"] and run.load("fc1[0]").claim
+        with pytest.raises(StoreError, match="cannot be opened or written"):
+            run.add(make("fc1[1]"))
+    assert {k: v for k, v in snapshot(tmp_path).items() if k.startswith("run.sqlite")} == {
+        k: v for k, v in before.items() if k.startswith("run.sqlite")
+    }
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)

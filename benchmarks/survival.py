@@ -1,0 +1,137 @@
+"""A sweep of 200 neurons killed with kill −9 at random moments, resumed each time; a reader asks throughout.
+
+At the end every neuron is there once, the results are the bytes of an undisturbed run, and the database is
+sound. With --pair, two sweepers work on the run at once. Prints one line of JSON; fails when any of it does
+not hold.
+
+    python benchmarks/survival.py [--neurons 200] [--kills 30] [--engine gp] [--jobs 1] [--pair]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from sweep import prepare
+
+from interpret.session import one_thread_environment
+from interpret.store import open_run
+
+
+class Reader(threading.Thread):
+    """Asks the run over and over; keeps the longest wait and every error."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(daemon=True)
+        self.out, self.done = out, threading.Event()
+        self.asked, self.longest, self.errors = 0, 0.0, []
+
+    def run(self) -> None:
+        """Query until told to stop."""
+        while not self.done.wait(0.02):
+            if not (self.out / "run.sqlite").exists():
+                continue
+            started = time.perf_counter()
+            try:
+                with open_run(self.out) as run:
+                    run.table(None, sort="r2", limit=50)
+            except Exception as error:  # whatever it is, it is what this looks for
+                self.errors.append(repr(error))
+            self.longest = max(self.longest, time.perf_counter() - started)
+            self.asked += 1
+
+
+def start(folder: Path, out: str, arguments: list[str]) -> subprocess.Popen[str]:
+    """A sweep in its own session, so that its workers do not hold our pipes."""
+    program = "from interpret.cli import run; run()"
+    what = ["explain", "net.py:model", "--data", "d.npz", "--out", out, "--json", *arguments]
+    command = [sys.executable, "-c", program, *what]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=one_thread_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def results(out: Path) -> list[tuple[object, ...]]:
+    """Address, digest, document and figures of every neuron, in order."""
+    with open_run(out) as run:
+        assert run.check() == [], run.check()
+        sql = (
+            "SELECT n.address, n.digest, d.body, n.r2, n.pearson, n.formula FROM neuron n "
+            "JOIN document d ON d.neuron = n.id ORDER BY n.sort"
+        )
+        return [tuple(row) for row in run.connection.execute(sql)]
+
+
+def killed(folder: Path, arguments: list[str], kills: int, longest: float) -> tuple[int, list[int]]:
+    """Kill a sweep at random moments and resume it; kills that struck, and neurons done after each."""
+    rng = random.Random(0)
+    done, struck = [], 0
+    for _ in range(kills):
+        process = start(folder, "killed", arguments)
+        try:
+            process.wait(timeout=rng.uniform(0.2, longest))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            struck += 1
+        process.communicate()
+        if (folder / "killed" / "run.sqlite").exists():
+            with open_run(folder / "killed") as run:
+                done.append(len(run))
+    return struck, done
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    """Wait for a sweep that must succeed without a word on stderr."""
+    _, complaint = process.communicate(timeout=1800)
+    assert process.returncode == 0 and complaint == "", complaint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--neurons", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--engine", default="gp")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--pair", action="store_true")
+    asked = parser.parse_args()
+    arguments = ["--engine", asked.engine, "--jobs", str(asked.jobs), "--neurons", f"fc2[0:{asked.neurons}]"]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        prepare(folder, asked.neurons)
+        started = time.perf_counter()
+        finish(start(folder, "whole", arguments))
+        whole = time.perf_counter() - started
+        reader = Reader(folder / "killed")
+        reader.start()
+        struck, done = killed(folder, arguments, asked.kills, max(6.0, 0.35 * whole))
+        last = [start(folder, "killed", arguments) for _ in range(2 if asked.pair else 1)]
+        for process in last:
+            finish(process)
+        reader.done.set()
+        reader.join()
+        found, expected = results(folder / "killed"), results(folder / "whole")
+        assert reader.errors == [], reader.errors
+        assert [row[0] for row in found] == [row[0] for row in expected], "every neuron once"
+        assert found == expected, "the bytes of an undisturbed run"
+        print(json.dumps({
+            "neurons": asked.neurons, "kills": struck, "done after each": done, "once each": True, "same bytes": True,
+            "integrity": "ok", "sweepers at the end": len(last), "undisturbed_s": round(whole, 1),
+            "reader": {"queries": reader.asked, "longest_wait_s": round(reader.longest, 3), "errors": 0},
+        }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from interpret import terminal
+from interpret.answers import Answer, Table, objects
 from interpret.errors import UsageError
-from interpret.query import Table
 from interpret.store import Run, open_run
 
 
@@ -30,10 +30,10 @@ def query(path: Path, pattern: str | None, filters: dict[str, Any], shape: str, 
         if failed:
             return _failures(run, shape)
         answer = run.table(pattern, **filters)
-        if not answer.rows and answer.single and not answer.filtered:
+        if not len(answer) and answer.single and not answer.filtered:
             raise run.unknown(str(pattern))
         if shape == "json":
-            terminal.out(terminal.json_text(answer.objects()))
+            terminal.out(terminal.json_text(objects(answer)))
         elif shape == "csv":
             terminal.out(terminal.csv_text(answer))
         elif shape == "markdown":
@@ -43,17 +43,17 @@ def query(path: Path, pattern: str | None, filters: dict[str, Any], shape: str, 
     return 0
 
 
-def _table(run: Run, answer: Table, sort: str | None) -> None:
+def _table(run: Run, answer: Answer, sort: str | None) -> None:
     console = terminal.console()
-    if answer.single and len(answer.rows) == 1:
+    if answer.single and len(answer) == 1:
         from interpret.report.terminal import card
 
-        one = answer.objects()[0]
+        one = objects(answer)[0]
         console.print(card(run.load(one["address"], model=one["model"], revision=one["revision"])))
         return
-    if answer.rows:
+    if len(answer):
         console.print(terminal.answer_table(answer, sort))
-    console.print(f"{len(answer.rows)} of {len(run)} neurons")
+    console.print(f"{len(answer)} of {len(run)} neurons")
 
 
 def _failures(run: Run, shape: str) -> int:
@@ -64,7 +64,7 @@ def _failures(run: Run, shape: str) -> int:
     rows = [(f.address, f.error, f.message, f.attempts) for f in found]
     table = Table(columns, rows)
     if shape == "json":
-        terminal.out(terminal.json_text(table.objects()))
+        terminal.out(terminal.json_text(objects(table)))
     elif shape == "csv":
         terminal.out(terminal.csv_text(table))
     elif shape == "markdown":

@@ -9,35 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from interpret import where as grammar
+from interpret.answers import FETCHED, Answer
 from interpret.errors import QueryError
 from interpret.outcome import Verdict
 from interpret.rows import natural, spaceless, text
-from interpret.schema import FIGURES, TEXTS
+from interpret.schema import TEXTS
 
-_FIRST = (
-    *("address", "verdict", "formula", "alignment", "misalignment", "misalignment_low", "misalignment_high"),
-    *("link_r2", "pearson", "r2", "cancellation", "complexity", "terms", "claim"),
-)
-#: The columns of an answer, in the order shown.
-ANSWER = (*_FIRST, *(name for name in (*TEXTS, *FIGURES) if name not in _FIRST), "revision")
-_WHOLE = frozenset({"complexity", "terms", "examples", "points_used", "points_dropped", "seed"})
 _SLICE = re.compile(r"(?<=[\[,])\s*(\d*)\s*:\s*(\d*)\s*(?=[\],])")
-
-
-@dataclass(frozen=True)
-class Table:
-    """An answer as rows; ``single`` says that one literal address was asked for, ``filtered`` that more
-    was.
-    """
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-    single: bool = False
-    filtered: bool = False
-
-    def objects(self) -> list[dict[str, Any]]:
-        """The rows as dictionaries."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -58,7 +36,7 @@ def select(
     min_alignment: float | None = None,
     model: str | None = None,
     **rest: Any,
-) -> Table:
+) -> Answer:
     """Neurons that pass every filter.
 
     Args:
@@ -92,7 +70,7 @@ def select(
     if pattern is not None:
         filters.append(_address(connection, pattern))
     rows = _run(connection, filters, options)
-    return Table(ANSWER, rows, pattern is not None and literal(pattern), filtered)
+    return Answer(rows, pattern is not None and literal(pattern), filtered)
 
 
 def _alike(connection: sqlite3.Connection, formula: str) -> _Filter:
@@ -128,26 +106,23 @@ def _known(rest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(connection: sqlite3.Connection, filters: list[_Filter], options: _Options) -> list[tuple[Any, ...]]:
-    source = "neuron n" if options.revisions else "latest l JOIN neuron n ON n.id = l.neuron"
+    every = options.revisions or _each_once(connection)
+    source = "neuron n" if every else "latest l JOIN neuron n ON n.id = l.neuron"
     clause = " WHERE " + " AND ".join(f.sql for f in filters) if filters else ""
-    columns = ", ".join(f"n.{name}" for name in ANSWER)
+    columns = ", ".join(f"n.{name}" for name in FETCHED)
     limit = "" if options.limit is None else f" LIMIT {int(options.limit)}"
     cursor = connection.cursor()
     cursor.row_factory = None
     sql = f"SELECT {columns} FROM {source}{clause} ORDER BY {_order(options)}{limit}"
-    return [_typed(row) for row in cursor.execute(sql, [v for f in filters for v in f.values])]
+    return cursor.execute(sql, [v for f in filters for v in f.values]).fetchall()
 
 
-_TYPED = tuple(i for i, name in enumerate(ANSWER) if name in _WHOLE)
-
-
-def _typed(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Counts are stored as REAL beside the other figures; they come out as whole numbers."""
-    values = list(row)
-    for i in _TYPED:
-        if values[i] is not None:
-            values[i] = int(values[i])
-    return tuple(values)
+def _each_once(connection: sqlite3.Connection) -> bool:
+    """Whether no neuron has an earlier revision, so that there is nothing to leave out."""
+    counts = connection.execute(
+        "SELECT (SELECT count(*) FROM neuron), (SELECT count(*) FROM latest)"
+    ).fetchone()
+    return bool(counts[0] == counts[1])
 
 
 def _order(options: _Options) -> str:
@@ -184,7 +159,8 @@ def literal(pattern: str) -> bool:
 def _address(connection: sqlite3.Connection, pattern: str) -> _Filter:
     """The address itself, however it is spaced; or every address that the pattern matches."""
     if literal(pattern):
-        return _Filter("(n.address = ? OR n.sort = ?)", (text(pattern), natural(text(pattern))))
+        same = "SELECT id FROM neuron WHERE address = ? UNION SELECT id FROM neuron WHERE sort = ?"
+        return _Filter(f"n.id IN ({same})", (text(pattern), natural(text(pattern))))
     match = matcher(pattern)
     connection.create_function("fits", 1, lambda address: match(address), deterministic=True)
     prefix = re.split(r"[*?\[]", text(pattern), maxsplit=1)[0].strip()

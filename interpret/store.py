@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from interpret.answers import Answer
 from interpret.errors import StoreDamaged, UnknownNeuron
-from interpret.query import Table, select
+from interpret.query import select
 from interpret.rows import natural, text
 from interpret.schema import connect, named_errors, transaction
 
@@ -272,7 +273,7 @@ class Run:
             raise StoreDamaged(f"{self.path}: a stored picture is missing or altered. Nothing was changed.")
         return bytes(row["content"])
 
-    def table(self, pattern: str | None = None, **filters: Any) -> Table:
+    def table(self, pattern: str | None = None, **filters: Any) -> Answer:
         """``query`` as plain rows, without pandas; the arguments are those of
         :func:`interpret.query.select`.
         """
@@ -300,9 +301,7 @@ class Run:
             QueryError: a filter does not parse or names no column.
             UnknownNeuron: ``pattern`` is one address, and the run does not hold it.
         """
-        import pandas as pd
-
         table = self.table(pattern, uses=uses, has=has, **filters)
-        if pattern is not None and not table.rows and table.single and not table.filtered:
+        if pattern is not None and not len(table) and table.single and not table.filtered:
             raise self.unknown(pattern)
-        return pd.DataFrame.from_records(table.rows, columns=list(table.columns))
+        return table.frame()

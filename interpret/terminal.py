@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from interpret.query import Table as Answer
+    from interpret.answers import Rows
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -108,7 +108,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def csv_text(answer: Answer) -> str:
+def csv_text(answer: Rows) -> str:
     """CSV with a header row. A text that a spreadsheet would run as a formula gets a leading apostrophe."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -128,7 +128,7 @@ def _cell(value: Any) -> Any:
 SHOWN = ("address", "verdict", "formula", "alignment", "r2")
 
 
-def shown_columns(answer: Answer, sort: str | None = None) -> list[str]:
+def shown_columns(answer: Rows, sort: str | None = None) -> list[str]:
     """SHOWN, the network where there are several, and the column sorted by."""
     names = list(SHOWN)
     at = answer.columns.index("model")
@@ -139,7 +139,7 @@ def shown_columns(answer: Answer, sort: str | None = None) -> list[str]:
     return names
 
 
-def answer_table(answer: Answer, sort: str | None = None) -> Table:
+def answer_table(answer: Rows, sort: str | None = None) -> Table:
     """An answer as a rich table."""
     names = shown_columns(answer, sort)
     places = [answer.columns.index(name) for name in names]
@@ -148,7 +148,7 @@ def answer_table(answer: Answer, sort: str | None = None) -> Table:
     return grid(names, rows, right=[n for n in names if n not in texts])
 
 
-def markdown(answer: Answer, sort: str | None = None) -> str:
+def markdown(answer: Rows, sort: str | None = None) -> str:
     """An answer as a Markdown table."""
     names = shown_columns(answer, sort)
     places = [answer.columns.index(name) for name in names]

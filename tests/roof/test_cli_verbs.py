@@ -282,7 +282,7 @@ def test_figures_and_formats() -> None:
     assert json.loads(json_text([{"a": float("nan"), "b": (1.0, float("inf"))}])) == [
         {"a": None, "b": [1.0, None]}
     ]
-    from interpret.query import Table
+    from interpret.answers import Table
 
     text = csv_text(Table(("a", "b"), [("=cmd()", None), ("plain", 1.5)]))
     assert text == "a,b\n'=cmd(),\nplain,1.5"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interpret.answers import ANSWER
 from interpret.errors import ExpressionError, QueryError, UnknownNeuron
 from interpret.explanation import NeuronExplanation
-from interpret.query import ANSWER, matcher
+from interpret.query import matcher
 from interpret.schema import FIGURES, TEXTS
 from interpret.store import Run, create_run
 from symbolic.expression import to_json
@@ -165,3 +166,18 @@ def test_a_frame_has_every_column(run: Run) -> None:
     assert frame.terms.dtype == np.int64 and frame.r2.dtype == np.float64
     assert run.query("nothing*").empty
     assert list(run.query("nothing*").columns) == list(frame.columns)
+
+
+def test_packed_figures_are_the_columns(run: Run) -> None:
+    """What is fetched packed is what conditions compare, also for strings of fewer figures."""
+    from interpret.answers import Answer, pack, unpack
+
+    columns = ", ".join(FIGURES)
+    stored = [dict(row) for row in run.connection.execute(f"SELECT {columns} FROM neuron ORDER BY sort")]
+    rows = [dict(zip(ANSWER, row, strict=True)) for row in run.table().rows]
+    assert [{name: row[name] for name in FIGURES} for row in rows] == stored
+    packed = pack(stored[0])
+    assert unpack(packed) == stored[0]
+    assert unpack(packed[:-8])[FIGURES[-1]] is None
+    shorter = Answer([(*[""] * len(TEXTS), 1, packed[:-8])])
+    assert np.isnan(shorter.frame()[FIGURES[-1]][0]) and shorter.frame().r2[0] == stored[0]["r2"]

@@ -124,9 +124,14 @@ def examples(part: ExamplePart) -> Examples:
         if reached and reached.r2
         else "",
         suspects=gallery.listed([at.index for at in suspects], [number(at.score) for at in suspects]),
-        suggested=tuple(at.suggested for at in suspects),
+        suggested=tuple(_class_name(at.suggested) for at in suspects),
         notes=part.notes,
     )
+
+
+def _class_name(label: str) -> str:
+    """A class that came as a number reads as one: 5, not 5.0."""
+    return label[:-2] if label.endswith(".0") and label[:-2].lstrip("-").isdigit() else label
 
 
 def _stats(part: ExamplePart) -> tuple[Stat, ...]:

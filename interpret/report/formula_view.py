@@ -37,7 +37,7 @@ def formula(part: FormulaPart, examples: ExamplePart | None, units: Mapping[str,
         ),
         figures=_figures(part, units),
         coefficients=tuple(_coefficient(at.term, at.value, at.low, at.high) for at in part.coefficients),
-        link=f"{part.link.text}" if part.link else "",
+        link=_link(part.link.text) if part.link else "",
         alternatives=tuple(other for other in part.alternatives if other not in shown)[:MOST_ALTERNATIVES],
         controls=_controls(part.misalignment, part.controls),
         reasons=part.reasons,
@@ -90,6 +90,11 @@ def _row(at: int, row: FrontierRow, alike: bool) -> Row:
         chosen=row.chosen,
         alike=alike and not row.chosen,
     )
+
+
+def _link(text: str) -> str:
+    written = text.replace("-", "−").replace("*", "·")
+    return written if "φ" in written or not written else f"φ(t) = {written}"
 
 
 def _coefficient(term: str, value: float, low: float, high: float) -> tuple[str, str, str]:

@@ -81,7 +81,9 @@ def _write_folder(neurons: Neurons, path: Path, title: str) -> None:
         save(folder / f"{name}.json", numbers.to_json(neuron) + "\n")
         save(
             folder / f"{name}.html",
-            html("page.html", neuron=page(neuron, name, Markup(f"{name}.json")), home=f"../{path.name}"),
+            html(
+                "page.html", neuron=page(neuron, name, Markup(f"{name}.json")), home=f"../{quote(path.name)}"
+            ),
         )
     save(path, html("index.html", index=index.finish(), folder=folder.name))
 

@@ -87,4 +87,4 @@ def hostile_report(samples: ModuleType, tmp_path_factory: pytest.TempPathFactory
     """A folder report in which every hostile text has a page, under a hostile title."""
     texts = [*samples.HOSTILE.values()] * 2
     neurons = [samples.poisoned(samples.small(), text) for text in texts[: MOST_IN_ONE_FILE + 1]]
-    return write(neurons, tmp_path_factory.mktemp("hostile") / "a b.html", samples.HOSTILE["closing"])
+    return write(neurons, tmp_path_factory.mktemp("hostile") / "a b#1%.html", samples.HOSTILE["closing"])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,20 +86,17 @@ def read_parquet(path: Path) -> Loaded:
 
 def read_npy(path: Path) -> Loaded:
     """One array, as a memory map: rows are read when they are used."""
-    return Loaded(X=_numpy(path, mmap_mode="r"))
+    _check_start(path, b"\x93NUMPY")
+    with _named(path):
+        return Loaded(X=np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def read_npz(path: Path) -> Loaded:
     """Arrays X, y, names, units; or the inputs of a model by name."""
-    with _numpy(path) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise LoadError(f"{path.name} is not an archive of arrays; save it with numpy.savez")
-        try:
-            arrays = {name: archive[name] for name in archive.files}
-        except ValueError as error:
-            raise _unreadable(path, error) from error
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
-            raise LoadError(f"{path.name} is damaged: {error}") from error
+    _check_start(path, b"PK")
+    with path.open("rb") as file, _named(path):  # numpy leaves a damaged file open
+        archive = np.load(file, allow_pickle=False)
+        arrays = {name: archive[name] for name in archive.files}
     return _from_arrays(path, arrays)
 
 
@@ -138,23 +138,35 @@ def _from_arrays(path: Path, arrays: dict[str, Any]) -> Loaded:
     return Loaded(X, y, names, dict(zip(names, map(str, units), strict=True)) if len(units) else {})
 
 
-def _numpy(path: Path, **options: Any) -> Any:
+def _check_start(path: Path, magic: bytes) -> None:
     with path.open("rb") as file:
-        start = file.read(6)
-    if not start.startswith((b"PK", b"\x93NUMPY", b"\x80")):
-        raise LoadError(f"{path.name} is damaged or no NumPy file")
+        start = file.read(len(magic))
+    if start[:1] == b"\x80":
+        raise LoadRefused(f"{path.name} is a pickle, and reading one runs code from it; save plain arrays")
+    if start != magic:
+        raise LoadError(f"{path.name} is damaged, or not the NumPy file that its ending says")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever a damaged file does to its reader becomes one error that names the file."""
     try:
-        return np.load(path, allow_pickle=False, **options)
+        yield
     except ValueError as error:
-        raise _unreadable(path, error) from error
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise LoadError(f"{path.name} is damaged or empty: {error}") from error
-
-
-def _unreadable(path: Path, error: ValueError) -> LoadError:
-    if "pickle" in str(error) or "bject" in str(error):
-        return LoadRefused(f"{path.name} holds Python objects, and reading them runs code; save plain arrays")
-    return LoadError(f"{path.name} is damaged: {error}")
+        if "pickle" in str(error) or "bject" in str(error):
+            what = "holds Python objects, and reading them runs code; save plain arrays"
+            raise LoadRefused(f"{path.name} {what}") from error
+        raise LoadError(f"{path.name} is damaged: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        OSError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+    ) as error:
+        raise LoadError(f"{path.name} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _check_header(names: list[str]) -> None:

@@ -17,6 +17,7 @@ GROUND = {
     "control",
     "data",
     "errors",
+    "filling",
     "formats",
     "gather",
     "hashing",

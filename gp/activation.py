@@ -167,13 +167,13 @@ def build(probe: Probe, X: Any, options: Options) -> ActivationMap:
         DeadUnit: the output does not move with that layer's output.
 
     """
-    if options.extra:
-        raise UsageError(f"the activation kernel takes no {', '.join(options.extra)}; it has no options")
     batch, rows = sample(probe, X, SAMPLE)
     probe = precise(probe, batch)
     batch, rows = sample(probe, X, SAMPLE)
     runner = Runner(probe)
     site, around = find(runner, batch, rows)
+    if options.extra:
+        raise UsageError(f"the activation kernel takes no {', '.join(options.extra)}; it has no options")
     watch = Watch(site.ordinal)
     output = runner(batch, watch).double().cpu()
     assert watch.call is not None and watch.output is not None

@@ -60,7 +60,7 @@ def gather(blocks: Iterable[RowBlock], center: bool, keep: bool) -> Pass:
 
 def _step(block: RowBlock) -> int:
     per_example = max(1, block.features.numel() // max(1, len(block.targets)))
-    return max(1, 2**22 // per_example)
+    return max(1, 2**20 // per_example)
 
 
 class _Sampler:

@@ -346,7 +346,7 @@ class Distillation:
         if self.map is None:
             return self.shaped(x), np.ndim(x) == 1
         if self.ndim is not None and getattr(x, "ndim", None) == self.ndim - 1:
-            return x[None], True
+            return np.asarray(x)[None] if hasattr(x, "to_frame") else x[None], True
         shape = getattr(x, "shape", None)
         return x, (shape is not None and len(x) == 1) or (shape is None and _rows(x) == 1)
 

@@ -50,10 +50,10 @@ def distill(
             "X is a one-shot iterator, and the rows are read more than once; pass an array or a DataLoader"
         )
     chosen, notes = _kernel(kernel, probe, X, Options(seed, options))
-    metric, given = (
-        chosen.metric,
-        noise if chosen.noise is None else torch.from_numpy(np.asarray(chosen.noise)),
-    )
+    metric = chosen.metric
+    given: float | str | torch.Tensor = noise
+    if chosen.noise is not None and noise == "auto":  # the map was made together with its noise
+        given = torch.from_numpy(np.asarray(chosen.noise))
 
     def blocks() -> Iterator[RowBlock]:
         for block in chosen.blocks(X):

@@ -134,14 +134,15 @@ def _candidates(d: Distillation, z: Tensor, head: int, by: str, keep: int) -> li
     for kernel, alpha, at in _sections(d, z, head):
         norms = at.norm(dim=-1).clamp_min(1e-300)
         cosine, place = (kernel / norms).max(-1) if at.shape[1] > 1 else (kernel[..., 0] / norms[:, 0], None)
-        share = None if by == "similarity" else (kernel * alpha).sum(-1)
-        score = cosine / length if share is None else _SCORES[by](share)
-        top = score.topk(min(best.keep, score.shape[1]), dim=1)
-        order = top.indices
-        if share is None:
-            share = sum(kernel[..., p].gather(1, order) * alpha[order, p] for p in range(at.shape[1]))
+        if by == "similarity":
+            top = (cosine / length).topk(min(best.keep, cosine.shape[1]), dim=1)
+            chosen = kernel.gather(1, top.indices[..., None].expand(-1, -1, kernel.shape[2]))
+            share = (chosen * alpha[top.indices]).sum(-1)
         else:
-            share = share.gather(1, order)
+            shares = (kernel * alpha).sum(-1)
+            top = _SCORES[by](shares).topk(min(best.keep, shares.shape[1]), dim=1)
+            share = shares.gather(1, top.indices)
+        order = top.indices
         where = torch.zeros_like(order) if place is None else place.gather(1, order)
         prints = (at @ mark).sum(-1) / norms.sum(-1) + 1e3 * norms.sum(-1)
         best.add([top.values, (cosine / length).gather(1, order), share, order + start, where, prints[order]])

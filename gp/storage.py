@@ -185,7 +185,7 @@ def _held(posterior: Posterior, z: Tensor, alpha: Tensor) -> Held:
     by_group = alpha.reshape(examples, places, groups, -1).permute(2, 0, 1, 3)
     targets = posterior.mean(z) + posterior.noise[:, None, None, None] * by_group
     raw = posterior.basis.raw(z.flatten(1, 2)).reshape(groups, examples, places, -1)
-    step = max(1, 2**22 // max(1, raw[:, :1].numel()))
+    step = max(1, 2**20 // max(1, raw[:, :1].numel()))
     return Held(raw, targets.permute(1, 2, 0, 3).flatten(2), step)
 
 

@@ -140,9 +140,8 @@ def test_contributions_by_place_and_neighbors_with_places_equal_brute_force():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_model_on_the_gpu_gives_what_it_gives_on_the_cpu(digits):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     import copy
 
     here = gp.distill(Probe(digits.net, "fc2"), digits.X, noise=0.5)

@@ -200,7 +200,10 @@ class FidelityPoint:
 
 @dataclass(frozen=True)
 class ExamplePart:
-    """What the GP engine says of the neuron. ``held_out`` says whether the figures are on rows the GP has not seen."""
+    """What the GP engine says of the neuron. ``held_out`` says whether the figures are on rows the GP has not seen.
+
+    ``places`` is the grid that the neighbors' places count in, for convolutions; empty otherwise.
+    """
 
     kernel: str
     noise: float
@@ -227,6 +230,7 @@ class ExamplePart:
     seconds: float = 0.0
     baseline: float = float("nan")
     frontier: tuple[FidelityPoint, ...] = ()
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
@@ -28,7 +29,8 @@ _WHY = {
 class Gallery:
     """Training examples by row number, as a page shows them."""
 
-    def __init__(self, thumbnails: Iterable[Thumbnail]):
+    def __init__(self, thumbnails: Iterable[Thumbnail], places: tuple[int, ...] = ()):
+        self._places = places
         self._by_index = {thumbnail.index: thumbnail for thumbnail in thumbnails}
 
     def raw(self, index: int) -> Thumbnail:
@@ -56,7 +58,7 @@ class Gallery:
         self, neighbor: Neighbor, longest: float, columns: Sequence[int], scale: Sequence[tuple]
     ) -> Example:
         """A neighbor with similarity and signed contribution; ``longest`` is the case's largest in size."""
-        return drawn(
+        shown = drawn(
             self.raw(neighbor.index),
             similarity=number(neighbor.similarity, 2),
             contribution=signed(neighbor.contribution),
@@ -65,6 +67,7 @@ class Gallery:
             columns=columns,
             scale=scale,
         )
+        return replace(shown, spot=_spot(neighbor.place, self._places) if shown.kind == "image" else None)
 
 
 def drawn(
@@ -110,9 +113,18 @@ def _place(place: tuple[int, ...] | None) -> str:
     return "" if place is None else "at " + ", ".join(str(at) for at in place)
 
 
+def _spot(place: tuple[int, ...] | None, grid: tuple[int, ...]) -> tuple[float, float, float, float] | None:
+    """A cell (row, column) of ``grid`` as left, top, width and height in percent of a picture."""
+    if place is None or len(place) != 2 or len(grid) != 2 or min(grid) < 1:
+        return None
+    (row, column), (rows, columns) = place, grid
+    left, top = 100 * column / columns, 100 * row / rows
+    return round(left, 2), round(top, 2), round(100 / columns, 2), round(100 / rows, 2)
+
+
 def examples(part: ExamplePart) -> Examples:
     """The page's example section."""
-    gallery = Gallery(part.thumbnails)
+    gallery = Gallery(part.thumbnails, part.places)
     reached, suspects = part.prototypes, part.suspects[:12]
     return Examples(
         kernel=part.kernel,

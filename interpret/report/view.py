@@ -86,7 +86,10 @@ class Formula:
 
 @dataclass(frozen=True)
 class Example:
-    """One example as a person sees it; ``bar`` is a signed percentage of the case's longest contribution."""
+    """One example as a person sees it; ``bar`` is a signed percentage of the case's longest contribution.
+
+    ``spot`` is the place in a picture: left, top, width and height in percent.
+    """
 
     number: str
     kind: str
@@ -101,6 +104,7 @@ class Example:
     contribution: str = ""
     bar: float = 0.0
     place: str = ""
+    spot: tuple[float, float, float, float] | None = None
     width: int = 0
     height: int = 0
 

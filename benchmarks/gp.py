@@ -1,6 +1,7 @@
 """The GP engine beside other Gaussian processes: fidelity, contributions that cancel or not, seconds, memory.
 
-    python benchmarks/gp.py [--gpex PATH] [--threads 2] [--only digits,attention,regression,meaning,scale]
+    python benchmarks/gp.py [--gpex PATH] [--threads 2] [--methods ours]
+        [--only digits,attention,regression,meaning,scale]
 
 Networks: a digits classifier (10 logits), the attention map of a spatial-attention classifier of digits (64
 positions), a regression MLP on diabetes. Inputs: held-out rows, mixtures λx + (1−λ)x' with λ in [−1, 2], uniform noise,
@@ -33,6 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--gpex", type=Path, help="a checkout of GPEX, to run its own code beside")
     parser.add_argument("--gpex-steps", type=int, default=600)
+    parser.add_argument("--methods", default="", help="only methods whose name holds this text")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--most", type=float, default=1e7, help="rows of the largest fit of the scale part")

@@ -101,7 +101,7 @@ def methods(task: Task, arguments: Namespace) -> dict[str, Callable[[], Method]]
         from benchmarks.gp_gpex import gpex
 
         made["GPEX"] = lambda: gpex(task, arguments.gpex, arguments.gpex_steps)
-    return made
+    return {name: fit for name, fit in made.items() if arguments.methods in name}
 
 
 def ours(task: Task, kernel: str) -> Method:

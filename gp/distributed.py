@@ -43,11 +43,13 @@ def all_reduced(sums: Sums, group: Any = None) -> Sums:
     _running()
     device = _device(sums.gram, group)
     shapes = torch.tensor([*sums.gram.shape, sums.cross.shape[2]], device=device)
-    for reduction in (dist.ReduceOp.MIN, dist.ReduceOp.MAX):
-        seen = shapes.clone()
-        dist.all_reduce(seen, reduction, group)
-        if not torch.equal(seen, shapes):
-            raise UsageError("the processes have sums of different shapes; they must distil the same place")
+    least, most = shapes.clone(), shapes.clone()
+    dist.all_reduce(least, dist.ReduceOp.MIN, group)
+    dist.all_reduce(most, dist.ReduceOp.MAX, group)
+    if not torch.equal(
+        least, most
+    ):  # compared after both reductions: every process must come to the same end
+        raise UsageError("the processes have sums of different shapes; they must distil the same place")
     shift_h, shift_v = sums.shift_h.to(device).clone(), sums.shift_v.to(device).clone()
     first = dist.get_global_rank(group, 0) if group is not None else 0
     dist.broadcast(shift_h, first, group)
@@ -143,6 +145,9 @@ def _distillation(made: Pass, chosen: FeatureMap, metric: str, noise: Any, seed:
 def _gathered(blocks: Iterator[RowBlock], center: bool, group: Any) -> tuple[Pass, int]:
     """The pass over all processes' rows, and how many examples were this process's own."""
     own = gather(blocks, center, keep=False)
+    if own.sample is None:
+        raise UsageError("rows that leave no sample cannot be distilled over several processes")
+    sums = all_reduced(own.sums, group)  # first: it compares shapes
     samples: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(
         samples, (own.sample.features.cpu(), own.sample.targets.cpu(), own.examples), group
@@ -150,9 +155,7 @@ def _gathered(blocks: Iterator[RowBlock], center: bool, group: Any) -> tuple[Pas
     home, examples = own.sums.gram.device, sum(count for *_, count in samples)
     features = torch.cat([f for f, _, _ in samples], dim=1).to(home)
     targets = torch.cat([t for _, t, _ in samples]).to(home)
-    return Pass(
-        all_reduced(own.sums, group), Sample(features, targets, examples), None, examples
-    ), own.examples
+    return Pass(sums, Sample(features, targets, examples), None, examples), own.examples
 
 
 def _shared(kernel: str, probe: Probe, X: Any, options: Options, group: Any) -> FeatureMap:

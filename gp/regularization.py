@@ -66,12 +66,13 @@ def regularize(
     """
     if steps < 1 or rate <= 0:
         raise UsageError(f"steps and rate must be above zero; got {steps} and {rate}")
-    probe = _probe(distillation)
+    # The map may run a copy of the network in double precision; inputs are prepared for the network itself.
+    probe = _of(_probe(distillation), model)
     generator = torch.Generator().manual_seed(seed)
     data = inputs(probe, distillation.X)
     batches = list(mixtures(data, POOL + HELD, generator))
     mean, weight = _teacher(distillation, batches)
-    student = copy.deepcopy(model)
+    student = copy.deepcopy(model).eval()
     for parameter in student.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     outputs = Outputs(_of(probe, student))
@@ -80,7 +81,6 @@ def regularize(
     before = _agreement(mean[:HELD], _values(outputs, held))
     optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=rate)
     trace = []
-    student.eval()
     for _ in range(steps):
         picked = HELD + torch.randint(POOL, (BATCH,), generator=generator)
         values = outputs(_rows(queries, picked)).double().reshape(BATCH, -1)

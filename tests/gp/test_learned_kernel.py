@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ QUICK = {"steps": 100, "dim": 10}
 def mlp(*widths, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        layers = [m for a, b in zip(widths, widths[1:], strict=False) for m in (nn.Linear(a, b), nn.Tanh())]
+        layers = [m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), nn.Tanh())]
     return nn.Sequential(*layers[:-1]).eval()
 
 

@@ -166,6 +166,7 @@ def example_part(
             FidelityPoint(p.metric, float(p.noise), float(p.r2), float(p.cancellation), bool(p.chosen))
             for p in distillation.frontier
         ),
+        places=tuple(int(size) for size in distillation.places),
     )
 
 

@@ -232,43 +232,27 @@ def run_intervals(seeds: int, only: set[str], repeats: int = 100) -> None:
     from symbolic.parser import parse
     from symbolic.polish import Field, candidate, polish
 
-    truth = "sin(2.3*x0) + 1.7*exp(-0.7*x1^2) + 0.8*x0*x1"
-    print(f"coverage of {truth}, {repeats} repeats")
-    for label, inside, outside in (("even 0.05", 0.05, 0.05), ("0.02 | 0.3", 0.02, 0.3)):
+    truth = "sin(2.3*x0) + 1.7*exp(-0.7*x1^2) + 0.8*(x0*x1)"
+    known = {"sin": (1.0, 2.3), "exp": (1.7, -0.7), "x0 * x1": (0.8, 0.0)}
+    tree = parse(truth, ("x0", "x1"))
+    print(f"coverage of {truth}, {repeats} repeats, 500 fitted points each")
+    for label, inside, outside in (("0.05 everywhere", 0.05, 0.05), ("0.02 left, 0.3 right", 0.02, 0.3)):
         held: dict[str, int] = {}
         for repeat in range(repeats):
             rng = np.random.default_rng([repeat, 21])
             x = rng.uniform(-2, 2, (1_500, 2))
-            tree = parse(truth, ("x0", "x1"))
-            exact = value_and_gradient(tree, x)[1]
             angle = np.where(x[:, 0] > 0, outside, inside)
-            found = targets.build(x, forms.disturbed(exact, angle, rng), seed=repeat)
-            field = Field(found, found.fit)
-            start = tidy(polish(candidate(tree), field)[0], field)
-            row = row_of(start, found)
-            values = {"sin(2.3*x0)": 1.0}
-            for got, true in zip(intervals.coefficients(row, found, repeat), true_values(start), strict=True):
-                name = f"{got.term} {'inner' if got.inner else 'ratio'} {true:g}"
-                held[name] = held.get(name, 0) + (got.low <= true <= got.high)
-            del values
-        for name, count in held.items():
-            print(f"  noise {label}: {count:4} of {repeats}  {name.split(' ')[-2]} {name.split(' ')[-1]}")
-
-
-def true_values(found: object) -> list[float]:
-    """The true constant nearest to each polished one: ratios to the first term, then inner constants."""
-    from symbolic.polish import parameters
-
-    known = {"sin": 1.0, "exp": 1.7, "*": 0.8}
-    lead = found.features[0]
-
-    def scale(tree: object) -> float:
-        names = {node for node in ("sin", "exp") if node in str(tree)}
-        return known[names.pop()] if names else known["*"]
-
-    ratios = [scale(tree) / scale(lead) for tree in found.features]
-    inner = [min((2.3, -0.7, 0.7), key=lambda t: abs(t - p)) for p in parameters(found)[len(ratios) :]]
-    return ratios + inner
+            field = forms.disturbed(value_and_gradient(tree, x)[1], angle, rng)
+            found = targets.build(x, field, seed=repeat)
+            aim = Field(found, found.fit)
+            row = row_of(tidy(polish(candidate(tree), aim)[0], aim), found)
+            figures = intervals.coefficients(row, found, repeat)
+            kinds = [next(kind for kind in known if kind in figure.term) for figure in figures]
+            for kind, figure in zip(kinds, figures, strict=True):
+                true = known[kind][1] if figure.inner else known[kind][0] / known[kinds[0]][0]
+                name = f"{kind} {'inner' if figure.inner else 'ratio'}"
+                held[name] = held.get(name, 0) + (figure.low <= true <= figure.high)
+        print(f"  noise {label}: " + ", ".join(f"{name} {count}" for name, count in held.items()), flush=True)
 
 
 def run_layer(seeds: int, only: set[str]) -> None:

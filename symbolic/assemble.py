@@ -79,7 +79,7 @@ def _searched(
     missing = backend.available()
     if missing is not None:
         raise missing.error()
-    with threadpool_limits(1):
+    with threadpool_limits(1), np.errstate(all="ignore"):
         # Sums differ in the last bit between one BLAS thread and two; the same seed must give the same bytes.
         if len(targets.effective_inputs) == 1 and backend.capabilities().values:
             return _by_value(targets, settings, backend.name, started)

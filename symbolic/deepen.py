@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from symbolic import evolve, features, gram, screening, structure, supports, tuned
 from symbolic.backends.base import Progress, Settings
 from symbolic.choice import tidy
-from symbolic.expression import Tree, Variable, linear, substitute
+from symbolic.expression import Tree, Variable, complexity, linear, substitute
 from symbolic.features import Bank, Grammar
 from symbolic.polish import Candidate, Field, candidate, polish
 from symbolic.sizes import cost
@@ -40,6 +40,8 @@ NEARLY = 4.0
 SHORT = 20.0
 #: Where nothing came nearer than this there is nothing to graft on.
 HOPELESS = 0.1
+#: Nodes that tidying may still take off a tree.
+SLACK = 2
 #: Rounds of grafting at most.
 GENERATIONS = 3
 #: One more unit of cost must lower the log of the misalignment by this to count while searching.
@@ -309,6 +311,8 @@ class Run:
         """Search supports of a bank and enter the best of every size."""
         turned = self.turn(bank.gradients)[:, :points]
         search = supports.Search(turned, bank.sizes, effort, self.stop)
+        search.nodes = np.array([complexity(tree) for tree in bank.trees], dtype=np.float64)
+        search.most_nodes = self.settings.max_complexity
         try:
             search.run(families)
         finally:
@@ -336,7 +340,9 @@ class Run:
         return loss
 
     def note(self, tree: Tree, loss: float) -> None:
-        """Enter a tree with its misalignment."""
+        """Enter a tree with its misalignment, unless it is too long to be printed."""
+        if complexity(tree) > self.settings.max_complexity + SLACK:
+            return
         self.found[tree] = min(loss, self.found.get(tree, np.inf))
 
     def enter(self, pool: supports.Pool, bank: Bank, each: int = 3) -> None:

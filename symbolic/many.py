@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from interpret.errors import BadInput, DeadUnit, InterpretError, TooFewPoints
 from symbolic import assemble, features, supports, targets
@@ -99,11 +100,12 @@ def fit_units(
     x, g = np.asarray(points, dtype=np.float64), np.asarray(gradients, dtype=np.float64)
     v = np.asarray(values, dtype=np.float64)
     deadline = None if settings.time_limit is None else time.monotonic() + settings.time_limit
-    shared = Shared(x, settings)
     found: list[Formula | Skipped] = []
-    for unit in range(g.shape[1]):
-        field_ = None if redrawn is None else redrawn[:, unit]
-        found.append(_unit(unit, shared, g[:, unit], v[:, unit], names, field_, deadline))
+    with threadpool_limits(1), np.errstate(all="ignore"):
+        shared = Shared(x, settings)
+        for unit in range(g.shape[1]):
+            field_ = None if redrawn is None else redrawn[:, unit]
+            found.append(_unit(unit, shared, g[:, unit], v[:, unit], names, field_, deadline))
     return found
 
 

@@ -88,7 +88,10 @@ def never() -> bool:
 
 @dataclass
 class Search:
-    """A support search over turned features (K, N, d); ``pool`` is valid at any moment."""
+    """A support search over turned features (K, N, d); ``pool`` is valid at any moment.
+
+    ``nodes`` (K,) and ``most_nodes`` say which sums are short enough to be printed.
+    """
 
     turned: Array
     sizes: Array
@@ -96,6 +99,8 @@ class Search:
     stop: Stop = never
     enough: float = 1e-11
     pool: Pool = field(default_factory=Pool)
+    nodes: Array | None = None
+    most_nodes: float = np.inf
 
     def __post_init__(self) -> None:
         self.pool.keep = self.effort.keep
@@ -135,7 +140,18 @@ class Search:
         return size > 3 and losses[2] > 0.75 * losses[1] and losses[1] > 0.75 * losses[0]
 
     def _done(self) -> bool:
-        return self.stop() or self.pool.lowest < self.enough
+        return self.stop() or self._reached() < self.enough
+
+    def _reached(self) -> float:
+        """The least misalignment of supports that may be printed: a sum too long to print is no reason to stop."""
+        if self.nodes is None:
+            return self.pool.lowest
+        least = np.inf
+        for size, rows in self.pool.found.items():
+            for support, (loss, _) in rows.items():
+                if loss < least and self.nodes[list(support)].sum() + 3 * (size - 1) <= self.most_nodes:
+                    least = loss
+        return float(least)
 
     def _solve(self, supports: Sequence[Support], rounds: int = 3, several: bool = False) -> None:
         """Solve supports of one size in batches that stay in the cache."""

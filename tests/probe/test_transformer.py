@@ -138,8 +138,6 @@ def test_it_is_explained_through_the_command_line(
         "weights.safetensors",
         "--wrt",
         "embeddings",
-        "--engine",
-        "gp",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +24,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import gp_data as data
 import numpy as np
 import pandas as pd
 import torch
@@ -31,7 +31,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file lies one with the package's name
+
 import gp
+from benchmarks import gp_data as data
 from gp.influence import influence
 
 POINTS = 50

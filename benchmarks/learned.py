@@ -9,14 +9,18 @@ Prints a row per form and seed, and at the end which of the stated bounds hold. 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
-import gp_data as data
 import numpy as np
 import pandas as pd
 import torch
 
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file lies one with the package's name
+
 import gp
+from benchmarks import gp_data as data
 
 #: What is run: a label, and the options of the kernel.
 RUNS = {

@@ -121,7 +121,7 @@ class TestOtherModules:
         d = gp.distill(net, rows(200), kernel="learned", **QUICK)
         pearson = d.map.pearson
         assert np.isnan(pearson[1]) and (pearson[[0, 2]] > 0.95).all()
-        assert np.abs(d.predict(rows(9, seed=2)).mean[:, 1] - float(net[-1].bias[1])).max() < 1e-9
+        assert np.abs(d.predict(rows(9, seed=2)).mean[:, 1] - net[-1].bias[1].item()).max() < 1e-9
         with torch.no_grad():
             net[-1].weight.zero_()
         with pytest.raises(DeadUnit, match="constant over the 200 training examples"):

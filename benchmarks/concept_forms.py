@@ -1,4 +1,4 @@
-"""Concepts with exact gradients, fields with nothing to find, inputs tied together: the cases the search must tell apart."""
+"""Concepts with exact gradients, fields with nothing to find, tied inputs: what the search must tell apart."""
 
 from __future__ import annotations
 

@@ -219,8 +219,8 @@ def run_tied(seeds: int, only: set[str]) -> None:
             start = time.process_time()
             formula = symbolic.fit_gradients(x, g, v, engine=ENGINE, seed=seed)
             print(
-                f"{name:10} {seed} {formula.verdict:11} {formula.misalignment:.1e} {time.process_time() - start:5.2f} s  "
-                f"{formula.text()[:110]}",
+                f"{name:10} {seed} {formula.verdict:11} {formula.misalignment:.1e} "
+                f"{time.process_time() - start:5.2f} s  {formula.text()[:110]}",
                 flush=True,
             )
 
@@ -297,7 +297,8 @@ def run_wide(seeds: int, only: set[str]) -> None:
     formula = symbolic.fit_gradients(x, g, v, engine=ENGINE)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
-        f"d = 64: {formula.verdict} {formula.text()} {time.process_time() - start:.1f} s cpu, peak {peak:.2f} GB (torch included)"
+        f"d = 64: {formula.verdict} {formula.text()} {time.process_time() - start:.1f} s cpu, "
+        f"peak {peak:.2f} GB (torch included)"
     )
 
 

@@ -113,23 +113,23 @@ def stream() -> None:
         print(f"{what:>10} {above:7.1f} {seconds:7.1f}")
 
 
-def _stream(what: str, rows: str = "10000000") -> None:
+def _stream(what: str, rows: str = "10000000", width: str = "8", batch_size: str = "8192") -> None:
+    count, columns, piece = int(rows), int(width), 1 << 20
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"
-        data = np.lib.format.open_memmap(path, mode="w+", dtype="float32", shape=(int(rows), 8))
-        for start in range(0, len(data), 1 << 20):
-            data[start : start + (1 << 20)] = np.random.default_rng(start).normal(
-                size=data[start : start + (1 << 20)].shape
-            )
+        data = np.lib.format.open_memmap(path, mode="w+", dtype="float32", shape=(count, columns))
+        block = np.random.default_rng(0).normal(size=(piece, columns))
+        for start in range(0, count, piece):
+            data[start : start + piece] = block[: count - start]
         data.flush()
         del data
-        probe = Probe(mlp(8, 32, 16, 4), "2[3]", batch_size=8192)
+        probe = Probe(mlp(columns, 32, 16, 4), "2[3]", batch_size=int(batch_size))
         probe.gradients(np.load(path, mmap_mode="r")[:8])
         start, total, seen = time.perf_counter(), 0.0, 0
         with Peak() as peak:
             for _, tensor in probe.stream(np.load(path, mmap_mode="r"), what=what):
                 total, seen = total + float(tensor.sum()), seen + len(tensor)
-        assert seen == int(rows)
+        assert seen == count
         assert np.isfinite(total)
         print(peak.bytes / 2**20, time.perf_counter() - start)
 

@@ -55,6 +55,8 @@ def layers(model: nn.Module, X: Any = None, **settings: Any) -> list[Layer]:
     for path, module in known.items():
         if path:
             found += _listed(path, module, None if seen is None else seen[path])
+            if isinstance(module, nn.MultiheadAttention):
+                found += _heads(path, module, None if seen is None else seen[path])
     return found + _listed("", known[""], None if seen is None else seen[""])
 
 
@@ -67,9 +69,10 @@ def unit_addresses(model: nn.Module, X: Any, text: str, **settings: Any) -> list
     _, batch = next(whole.batches(X))
     shape = tuple(whole.values(batch).shape[1:])
     if address.index is None and shape:
-        module = places.locate(model, address).module or places.unwrap(model)
+        place = places.locate(model, address)
+        axis = 0 if place.heads else unit_axis(place.module or places.unwrap(model), shape)
         index: list[Any] = [addressing.Reduced()] * len(shape)
-        index[unit_axis(module, shape)] = slice(None)
+        index[axis] = slice(None)
         address = address.with_index(tuple(index))
     items = addressing.settle(address, shape)
     chosen: list[tuple[Any, ...]] = [()]
@@ -115,6 +118,7 @@ class _Seen:
     output: Any = None
     rows: int = 0
     again: Any = None
+    heads: tuple[int, ...] | None = None
 
 
 def _observe(
@@ -130,7 +134,13 @@ def _observe(
     more = structure.mapped(lambda part: part[order.to(part.device)] if part.ndim else part, batch)
     outputs, counts = _outputs(probe, batch, known)
     others, _ = _outputs(probe, more, known)
-    return {path: _Seen(counts[path], outputs.get(path), rows, others.get(path)) for path in known}
+    attention = [path for path, m in known.items() if isinstance(m, nn.MultiheadAttention) and counts[path]]
+    maps = probe.capture(batch, [f"{path}@0.heads" for path in attention]) if attention else {}
+    heads = {path: tuple(maps[f"{path}@0.heads"].shape[1:]) for path in attention}
+    return {
+        path: _Seen(counts[path], outputs.get(path), rows, others.get(path), heads.get(path))
+        for path in known
+    }
 
 
 def _outputs(probe: Probe, batch: Any, known: dict[str, nn.Module]) -> tuple[dict[str, Any], dict[str, int]]:
@@ -168,6 +178,14 @@ def _listed(path: str, module: nn.Module, seen: _Seen | None) -> list[Layer]:
             Layer(name, what, tuple(value.shape) if shape is None else shape, units, parameters, seen.calls)
         )
     return found
+
+
+def _heads(path: str, module: nn.MultiheadAttention, seen: _Seen | None) -> list[Layer]:
+    """The attention maps of single heads, which the module returns only when it is asked to."""
+    calls = None if seen is None else seen.calls
+    shape = None if seen is None else seen.heads
+    units = None if shape is None else module.num_heads
+    return [Layer(f"{path}.heads", "MultiheadAttention → heads", shape, units, 0, calls)]
 
 
 def _row_shape(value: torch.Tensor, rows: int, other: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ from torch import nn
 from interpret import structure
 from interpret.address import Address
 from interpret.errors import BadInput, InterpretError, ModelError, NeverRan, RanTwice, WidthMismatch
+from interpret.heads import ask_for_heads
 from interpret.places import Place, modules, select
 
 
@@ -75,6 +76,8 @@ class Pass:
                 module = tap.place.module
                 assert module is not None
                 undo.callback(module.register_forward_hook(self._hook(tap, early)).remove)
+                if tap.place.heads:
+                    undo.callback(ask_for_heads(module))
                 if tap.entry:
                     undo.callback(module.register_forward_pre_hook(_enter(tap)).remove)
             try:
@@ -203,7 +206,7 @@ def explain_failure(model: nn.Module, batch: Any, error: Exception) -> Interpret
         )
     if "out of memory" in str(error).lower():
         return ModelError(f"out of memory {at}on a batch {shapes}; pass a smaller batch_size")
-    if "Int" in str(error) or "Long" in str(error):
+    if re.search(r"\b(Int|Long|Bool|Byte|Char|Short)\b", str(error)):
         text += "; the data is of integer type where the model wants floats, or the reverse"
     return ModelError(f"the model failed {at}on a batch {shapes}: {text}")
 

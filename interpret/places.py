@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from interpret import structure
 from interpret.address import Address
@@ -17,12 +18,16 @@ from interpret.errors import ModelError, UnknownLayer
 
 @dataclass(frozen=True)
 class Place:
-    """A module (None: the return value of the whole forward pass), a call of it and keys into its output."""
+    """A module (None: the return value of the whole forward pass), a call of it and keys into its output.
+
+    ``heads``: the attention maps of ``nn.MultiheadAttention``, one per head, are asked of it.
+    """
 
     path: str
     module: nn.Module | None
     call: int | None
     keys: tuple[str, ...]
+    heads: bool = False
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -54,6 +59,8 @@ def locate(model: nn.Module, address: Address) -> Place:
         cut -= 1
     path, keys = ".".join(names[:cut]), (*names[cut:], *address.keys)
     module = known[path]
+    if keys[:1] == ("heads",) and isinstance(module, nn.MultiheadAttention):
+        return Place(path, module, address.call, ("1", *keys[1:]), heads=True)
     if keys and _returns_tensor(module):
         raise unknown(address, known, keys[0])
     return Place(path, module if path or address.call is not None else None, address.call, keys)
@@ -136,7 +143,13 @@ def _kind(value: Any) -> str:
 def home(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
     """Where the model takes its inputs, and in which floating type (None: it has no parameters, any will do)."""
     first: torch.Tensor | None = None
+    if any(type(module).__module__.startswith("torch.ao.nn") for module in unwrap(model).modules()):
+        return torch.device("cpu"), torch.float32  # quantised layers pack their weights and take float32
     for tensor in (*unwrap(model).parameters(), *unwrap(model).buffers()):
+        if is_lazy(tensor):
+            raise ModelError(
+                "the model has lazy parameters whose shape is not known yet; run it once on data first"
+            )
         if tensor.is_meta:
             raise ModelError("the model is on the meta device and has no values; load its weights first")
         first = tensor if first is None else first

@@ -28,7 +28,8 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
         for keep in (_keep_random, _keep_modes, _keep_gradients, _keep_buffers, _keep_hooks):
             keep(undo, model)
         undo.enter_context(_eager())
-        model.eval()
+        for module in model.modules():
+            module.training = False  # not eval(): some models merge or move weights when it is called
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         yield model

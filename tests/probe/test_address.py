@@ -158,7 +158,7 @@ def test_layers_lists_every_address_and_each_can_be_read() -> None:
     found = {layer.path: layer for layer in interpret.layers(model, X)}
     assert list(found) == [
         "conv", "lstm.0", "lstm.1.0", "lstm.1.1", "fc", "shared", "unused",
-        "attn.0", "attn.1", "attn.out_proj", "logits", "hidden",
+        "attn.0", "attn.1", "attn.heads", "attn.out_proj", "logits", "hidden",
     ]  # fmt: skip
     assert (found["conv"].shape, found["conv"].units, found["conv"].parameters) == ((3, 2, 2), 3, 30)
     assert (found["lstm.0"].shape, found["lstm.0"].units) == ((3, 6), 6)

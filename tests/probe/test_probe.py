@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -331,3 +333,93 @@ def test_a_batch_axis_is_told_from_one_that_is_as_long_by_chance() -> None:
     assert torch.allclose(Probe(lstm, "0").values(data), out)
     for n in (1, 4):
         assert torch.allclose(Probe(lstm, "1.0[1, 2]").values(data[:n]), h[1, :n, 2])
+
+
+class Attends(nn.Module):
+    """Takes the mean map of its attention further, so that asking for heads must not change what it sees."""
+
+    def __init__(self, need: bool, batch_first: bool = True) -> None:
+        super().__init__()
+        self.attn, self.need = nn.MultiheadAttention(4, 2, batch_first=batch_first, dropout=0.2), need
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.attn.batch_first:
+            x = x.transpose(0, 1)
+        attended, maps = self.attn(x, x, x, need_weights=self.need)
+        attended = attended if self.attn.batch_first else attended.transpose(0, 1)
+        return self.out(attended) if maps is None else self.out(maps @ attended)
+
+
+@pytest.mark.parametrize("need", [True, False])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_attention_heads_have_addresses(need: bool, batch_first: bool) -> None:
+    torch.manual_seed(0)
+    model = Attends(need, batch_first).double().eval()
+    rows = torch.randn(5, 3, 4, dtype=torch.float64)
+    sequence = rows if batch_first else rows.transpose(0, 1)
+    q, k, _ = (sequence @ model.attn.in_proj_weight.T + model.attn.in_proj_bias).chunk(3, -1)
+    q, k = (t if batch_first else t.transpose(0, 1) for t in (q, k))
+    q, k = (t.reshape(5, 3, 2, 2).transpose(1, 2) for t in (q, k))
+    expected = torch.softmax(q @ k.transpose(-1, -2) / 2**0.5, -1)
+    probe = Probe(model, "attn.heads", batch_size=3)
+    assert torch.allclose(probe.values(rows), expected)
+    assert torch.allclose(probe.at("attn.heads[1, 0, -1]").values(rows), expected[:, 1, 0, -1])
+    assert probe.at("attn.heads[1, 0, -1]").gradients(rows).shape == (5, 3, 4)
+    found = probe.capture(rows, ["attn.heads[0]", ""])
+    with torch.no_grad():
+        assert torch.allclose(found[""], model(rows))
+    assert interpret.address.expand(model, rows, "attn.heads") == ["attn.heads[0]", "attn.heads[1]"]
+    listed = {layer.path: layer for layer in interpret.layers(model, rows)}["attn.heads"]
+    assert (listed.shape, listed.units) == ((2, 3, 3), 2)
+
+
+def test_a_model_compiled_in_place() -> None:
+    model = mlp(3, 5, 2)
+    expected = Probe(model, "0[:]").gradients(X), Probe(model, "[:]").values(X)
+    model.compile(backend="eager")
+    model(torch.tensor(X))
+    assert torch.equal(Probe(model, "0[:]").gradients(X), expected[0])
+    assert torch.equal(Probe(model, "[:]").values(X), expected[1])
+
+
+def test_lazy_and_quantised_models_say_what_they_can_do() -> None:
+    with pytest.raises(interpret.errors.ModelError, match="lazy parameters"):
+        Probe(nn.LazyLinear(3), "").values(X)
+    with pytest.raises(interpret.errors.ModelError, match="integer type"):
+        Probe(mlp(3, 2), "").values(X > 0)
+
+
+def test_evaluation_does_not_call_a_models_own_eval() -> None:
+    class Merges(nn.Linear):
+        """As low-rank adapters do: eval() adds the update to the weights, train() takes it out again."""
+
+        def train(self, mode: bool = True) -> Merges:
+            with torch.no_grad():
+                self.weight += 1
+            return super().train(mode)
+
+    model = Merges(3, 2)
+    before = model.weight.detach().clone()
+    Probe(model, "[0]").gradients(X)
+    assert torch.equal(model.weight, before)
+    assert model.training
+
+
+def test_a_result_larger_than_memory_is_refused_before_it_is_computed() -> None:
+    class Wide(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x[:, :, None] * torch.ones(2048)).flatten(1)
+
+    rows = np.ones((60_000, 256), dtype="float32")
+    with pytest.raises(interpret.errors.BadInput, match=r"GB are free; address fewer units.*probe.stream"):
+        Probe(Wide(), "[:]", batch_size=2).gradients(rows)
+
+
+def test_ten_million_rows_stream_in_constant_memory(tmp_path: Path) -> None:
+    """In a process of its own; what it prints is the memory above the model, in MiB; the file has 153."""
+    script = Path(__file__).parents[2] / "benchmarks" / "probe.py"
+    run = [sys.executable, str(script), "_stream", "gradients", "10000000", "4", "16384"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=tmp_path)
+    above, _ = map(float, done.stdout.split())
+    assert above < 120

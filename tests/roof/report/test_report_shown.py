@@ -78,6 +78,7 @@ def test_a_comparison_page_puts_the_most_different_first(samples: ModuleType) ->
     assert "100 % are the same" in view.pairs[0].neighbors
     assert view.pairs[2].sort == (None, None)
     assert view.only_a == ("fc[7]",)
+    assert all(pair.a.case and pair.b.case and pair.a.case.query == pair.b.case.query for pair in view.pairs)
 
 
 def test_neighbors_of_other_data_are_not_compared(samples: ModuleType) -> None:
@@ -85,7 +86,17 @@ def test_neighbors_of_other_data_are_not_compared(samples: ModuleType) -> None:
     pair = comparison.neurons[0]
     other = replace(pair.b, provenance=replace(pair.b.provenance, data_hash="other"))
     moved = replace(comparison, neurons=(replace(pair, b=other),))
-    assert comparison_page(moved, "Two").pairs[0].neighbors == ""
+    shown = comparison_page(moved, "Two").pairs[0]
+    assert shown.neighbors == ""
+    assert shown.a.case is None
+    assert shown.b.case is None
+
+
+def test_without_any_distance_there_is_no_overview(samples: ModuleType, tmp_path: Path) -> None:
+    comparison = samples.comparison()
+    unknown = replace(comparison, neurons=comparison.neurons[2:])
+    assert comparison_page(unknown, "Two").overview is None
+    assert "Distance between" not in write_comparison(unknown, tmp_path / "c.html").read_text("utf-8")
 
 
 def test_a_long_comparison_stays_small(samples: ModuleType, tmp_path: Path) -> None:

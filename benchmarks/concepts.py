@@ -1,6 +1,6 @@
 """Does the symbolic engine name the concept? Tables for the published tasks, exact forms, noise and false claims.
 
-    python benchmarks/concepts.py [tasks|forms|noise|claims|tied|intervals|layer|wide|single|all] [--engine eigen]
+    python benchmarks/concepts.py [tasks|forms|noise|claims|tied|intervals|layer|wide|single|workers|more|naive|all] [--engine eigen]
         [--seeds 5] [--only A,B]
 
 Networks are trained once and cached in .cache/concepts. Times are process time on one core.
@@ -281,6 +281,28 @@ def run_layer(seeds: int, only: set[str]) -> None:
         print(f"layer {layer}: 256 units in {wall:.1f} s wall, {cpu:.1f} s cpu; {tally}", flush=True)
 
 
+def one_json(seed: int) -> str:
+    """A whole search in a process of its own, as JSON without its seconds."""
+    import re
+
+    x, g, v = forms.FORMS[seed % 3].data(seed, 600)
+    return re.sub(
+        r'"seconds": [^,}]*', "", symbolic.fit_gradients(x, g, v, engine="eigen", seed=seed).to_json()
+    )
+
+
+def run_workers(seeds: int, only: set[str]) -> None:
+    """Must hold 6: the same bytes for one, two and four workers."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    found = []
+    for workers in (1, 2, 4):
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            found.append(list(pool.map(one_json, range(6))))
+    print(f"six searches in 1, 2 and 4 workers: same bytes {found[0] == found[1] == found[2]}")
+
+
 def run_wide(seeds: int, only: set[str]) -> None:
     """Must hold 2: one unit with 64 inputs."""
     import resource
@@ -322,7 +344,7 @@ def run_single(seeds: int, only: set[str]) -> None:
 
 SECTIONS = {
     "tasks": run_tasks, "naive": run_naive, "forms": run_forms, "noise": run_noise, "claims": run_claims,
-    "tied": run_tied, "intervals": run_intervals, "layer": run_layer, "wide": run_wide, "single": run_single,
+    "tied": run_tied, "intervals": run_intervals, "layer": run_layer, "wide": run_wide, "single": run_single, "workers": run_workers,
     "more": lambda seeds, only: run_forms(seeds, only, forms.MORE),
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from interpret.outcome import CLAIM_MISALIGNMENT
 from symbolic import gram
 from symbolic.equivalence import strip_outer
 from symbolic.expression import (
@@ -37,6 +38,8 @@ Indices = NDArray[np.int64]
 DIGITS = 7
 #: One more node of a formula must lower the log of the misalignment above the noise by this much.
 PRICE = 0.2
+#: A formula of at most this cost is short.
+SHORT = 20.0
 #: Misalignments below this are equal: they are rounding of the printed constants.
 ROUNDING = 1e-11
 #: Gains within this share of the noise floor are not gains.
@@ -258,8 +261,13 @@ def choose(rows: Sequence[Scored], targets: Targets) -> int:
     best = min(rows, key=lambda row: row.held_out)
     noise = noise_floor(best, targets)
     least = max(ROUNDING, NOISE_SHARE * noise)
-    price = [np.log(max(row.held_out - noise, least)) + PRICE * row.cost for row in rows]
-    return int(np.argmin(price))
+    price = np.array([np.log(max(row.held_out - noise, least)) + PRICE * row.cost for row in rows])
+    at = int(np.argmin(price))
+    # A row that can be claimed, if there is a short one, says more than a shorter row that cannot.
+    short = np.array([row.held_out < CLAIM_MISALIGNMENT and row.cost <= SHORT for row in rows])
+    if rows[at].held_out >= CLAIM_MISALIGNMENT and short.any():
+        at = int(np.argmin(np.where(short, price, np.inf)))
+    return at
 
 
 def alternatives(rows: Sequence[Scored], chosen: Scored) -> list[Scored]:

@@ -7,13 +7,13 @@ out when what was found before is settled: simple, and aligned better than train
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from symbolic import evolve, features, gram, screening, structure, supports, tuned
+from symbolic import evolve, features, gram, screening, structure, supports, tuned, units
 from symbolic.backends.base import Progress, Settings
 from symbolic.choice import tidy
 from symbolic.expression import Tree, Variable, complexity, linear, substitute
@@ -66,6 +66,9 @@ class Run:
         self.rows = self.targets.fit[:SEARCH_POINTS]
         self.accuracy = float(self.settings.accuracy or EXACT)
         self.started = time.monotonic()
+        self.consistent: Callable[[Tree], bool] | None = None
+        if self.settings.units is not None:
+            self.consistent = units.checker(self.settings.units, self.targets.width)
 
     def stop(self) -> bool:
         """Whether time is up."""
@@ -111,7 +114,7 @@ class Run:
             if self.stop():
                 return
             chosen = screening.strongest(self.targets, count)
-            inner = Run(screening.compressed(self.targets, chosen), self.settings, self.deadline, self.depth)
+            inner = Run(screening.compressed(self.targets, chosen), self.unitless, self.deadline, self.depth)
             {"linear": inner.linear_family, "one input": inner.additive, "grammar": inner.deepen}[kind]()
             self.interrupted |= inner.interrupted
             back: dict[int, Tree] = {k: Variable(i) for k, i in enumerate(chosen)}
@@ -248,7 +251,7 @@ class Run:
         problem = structure.reduced(self.targets, units)
         if problem is None:
             return None
-        inner = Run(problem, self.settings, self.deadline, self.depth + 1)
+        inner = Run(problem, self.unitless, self.deadline, self.depth + 1)
         inner.deepen()
         self.interrupted |= inner.interrupted
         best = inner.leading(1)
@@ -263,7 +266,7 @@ class Run:
         problem = structure.reduced(self.targets, units)
         if problem is None:
             return
-        inner = Run(problem, self.settings, self.deadline, self.depth + 1)
+        inner = Run(problem, self.unitless, self.deadline, self.depth + 1)
         inner.deepen()
         self.interrupted |= inner.interrupted
         field_ = self.refining()
@@ -296,6 +299,11 @@ class Run:
     # Tools
 
     @property
+    def unitless(self) -> Settings:
+        """The settings for other variables than the inputs; what comes back is checked against the units here."""
+        return replace(self.settings, units=None)
+
+    @property
     def most(self) -> int:
         """Terms at most, while searching."""
         return min(6 if self.depth else 8, self.settings.max_terms)
@@ -309,6 +317,9 @@ class Run:
         enter: bool = True,
     ) -> supports.Pool:
         """Search supports of a bank and enter the best of every size."""
+        if self.consistent is not None:
+            bank = bank.take([k for k, tree in enumerate(bank.trees) if self.consistent(tree)])
+            families = []
         turned = self.turn(bank.gradients)[:, :points]
         search = supports.Search(turned, bank.sizes, effort, self.stop)
         search.nodes = np.array([complexity(tree) for tree in bank.trees], dtype=np.float64)
@@ -342,6 +353,8 @@ class Run:
     def note(self, tree: Tree, loss: float) -> None:
         """Enter a tree with its misalignment, unless it is too long to be printed."""
         if complexity(tree) > self.settings.max_complexity + SLACK:
+            return
+        if self.consistent is not None and not self.consistent(tree):
             return
         self.found[tree] = min(loss, self.found.get(tree, np.inf))
 

@@ -8,7 +8,8 @@ string is a shorter one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +30,22 @@ WHOLE = frozenset({"complexity", "terms", "examples", "points_used", "points_dro
 #: What is fetched of each neuron: texts, revision, packed figures.
 FETCHED = (*TEXTS, "revision", "figures")
 _NAN = float("nan")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection within: it would walk through rows by the hundred thousand while they are
+    made.
+    """
+    import gc
+
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def pack(figures: Mapping[str, Any]) -> bytes:

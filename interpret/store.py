@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from interpret.answers import Answer
+from interpret.answers import Answer, uncollected
 from interpret.errors import StoreDamaged, UnknownNeuron
 from interpret.query import select
 from interpret.rows import natural, text
@@ -277,7 +277,7 @@ class Run:
         """``query`` as plain rows, without pandas; the arguments are those of
         :func:`interpret.query.select`.
         """
-        with self.reading():
+        with self.reading(), uncollected():
             return select(self.connection, pattern, **filters)
 
     def query(
@@ -304,4 +304,5 @@ class Run:
         table = self.table(pattern, uses=uses, has=has, **filters)
         if pattern is not None and not len(table) and table.single and not table.filtered:
             raise self.unknown(pattern)
-        return table.frame()
+        with uncollected():
+            return table.frame()

@@ -64,36 +64,41 @@ def _step(block: RowBlock) -> int:
 
 
 class _Sampler:
-    """Every 2^j-th example, j growing so that at most 2·SAMPLE rows and 2²³ numbers are kept."""
+    """Every 2^j-th example, j growing so that at most 2·SAMPLE rows and 2²³ numbers are kept.
+
+    They lie in one buffer: many small tensors that outlive large ones would pin the heap between them.
+    """
 
     def __init__(self) -> None:
-        self.stride = 1
-        self.parts: list[tuple[Tensor, Tensor]] = []
-        self.count = 0
+        self.stride, self.count, self.most = 1, 0, 0
+        self.features, self.targets = torch.empty(0), torch.empty(0)
 
     def add(self, block: RowBlock) -> None:
+        if not self.most:
+            self._allocate(block)
         index = torch.arange(
             block.rows.start, block.rows.start + len(block.targets), device=block.targets.device
         )
-        chosen = index % self.stride == 0
-        if bool(chosen.any()):
-            self.parts.append((block.features[:, chosen], block.targets[chosen]))
-            self.count += int(chosen.sum())
-        features, targets = self.parts[0]
-        row = features[:, :1].numel()
-        most = max(16, min(2 * SAMPLE // targets.shape[1], 2**23 // row))
-        while self.count > most:
-            whole = (
-                torch.cat([f for f, _ in self.parts], 1)[:, ::2],
-                torch.cat([t for _, t in self.parts])[::2],
-            )
-            self.parts, self.stride, self.count = [whole], 2 * self.stride, len(whole[1])
+        chosen = (index % self.stride == 0).nonzero()[:, 0]
+        while self.count + len(chosen) > self.most:
+            half = -(-self.count // 2)
+            self.features[:, :half] = self.features[:, : self.count : 2].clone()
+            self.targets[:half] = self.targets[: self.count : 2].clone()
+            self.count, self.stride = half, 2 * self.stride
+            chosen = (index % self.stride == 0).nonzero()[:, 0]
+        here = slice(self.count, self.count + len(chosen))
+        self.features[:, here], self.targets[here] = block.features[:, chosen], block.targets[chosen]
+        self.count += len(chosen)
+
+    def _allocate(self, block: RowBlock) -> None:
+        groups, _, places, width = block.features.shape
+        self.most = max(16, min(2 * SAMPLE // places, 2**23 // (groups * places * width)))
+        self.features = block.features.new_empty(groups, self.most, places, width)
+        self.targets = block.targets.new_empty(self.most, *block.targets.shape[1:])
 
     def sample(self, examples: int) -> Sample:
         """What was kept."""
-        return Sample(
-            torch.cat([f for f, _ in self.parts], 1), torch.cat([t for _, t in self.parts]), examples
-        )
+        return Sample(self.features[:, : self.count].clone(), self.targets[: self.count].clone(), examples)
 
 
 def settle(

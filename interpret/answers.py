@@ -27,9 +27,11 @@ _FIRST = (
 ANSWER = (*_FIRST, *(name for name in (*TEXTS, *FIGURES) if name not in _FIRST), "revision")
 #: Counts are stored as floats beside the other figures and come out as whole numbers.
 WHOLE = frozenset({"complexity", "terms", "examples", "points_used", "points_dropped", "seed"})
-#: What is fetched of each neuron: texts, revision, packed figures.
-FETCHED = (*TEXTS, "revision", "figures")
+#: What is fetched of each neuron: joined texts, revision, packed figures.
+FETCHED = ("texts", "revision", "figures")
 _NAN = float("nan")
+#: Between joined texts; within them, spelled as a space.
+_MARK = "\x1f"
 
 
 @contextmanager
@@ -52,6 +54,11 @@ def pack(figures: Mapping[str, Any]) -> bytes:
     """FIGURES as little-endian doubles; NaN where unknown."""
     values = (figures[name] for name in FIGURES)
     return struct.pack(f"<{len(FIGURES)}d", *(_NAN if v is None else float(v) for v in values))
+
+
+def join(texts: Mapping[str, Any]) -> str:
+    """TEXTS as one."""
+    return _MARK.join(str(texts[name]).replace(_MARK, " ") for name in TEXTS)
 
 
 def unpack(packed: bytes) -> dict[str, float | int | None]:
@@ -107,8 +114,9 @@ class Answer:
     def rows(self) -> list[tuple[Any, ...]]:
         """One tuple per neuron, in the order of ``columns``; None where a figure is unknown."""
         found = []
-        for *texts, packed in self._fetched:
-            values = dict(zip(FETCHED, texts, strict=False)) | unpack(packed)
+        for texts, revision, packed in self._fetched:
+            values: dict[str, Any] = dict(zip(TEXTS, texts.split(_MARK), strict=True))
+            values |= unpack(packed) | {"revision": revision}
             found.append(tuple(values[name] for name in ANSWER))
         return found
 
@@ -117,15 +125,13 @@ class Answer:
         import numpy as np
         import pandas as pd
 
-        size = 8 * len(FIGURES)
-        packed = b"".join(row[-1].ljust(size, b"\xff") for row in self._fetched)
-        figures = np.frombuffer(packed, "<f8").reshape(-1, len(FIGURES))
-        texts = zip(*self._fetched, strict=True) if self._fetched else [()] * len(FETCHED)
-        columns: dict[str, Any] = {
-            name: pd.Series(np.array(values, dtype=object), dtype=object)
-            for name, values in zip(FETCHED[:-1], texts, strict=False)
-        }
-        columns["revision"] = columns["revision"].astype(np.int64)
+        size, count = 8 * len(FIGURES), len(self._fetched)
+        packed = b"".join([row[2].ljust(size, b"\xff") for row in self._fetched])
+        figures = np.frombuffer(packed, "<f8").reshape(count, len(FIGURES))
+        joined = _MARK.join([row[0] for row in self._fetched])
+        texts = np.array(joined.split(_MARK) if count else [], dtype=object).reshape(count, len(TEXTS))
+        columns: dict[str, Any] = {name: pd.Series(texts[:, i], dtype=object) for i, name in enumerate(TEXTS)}
+        columns["revision"] = np.array([row[1] for row in self._fetched], dtype=np.int64)
         for i, name in enumerate(FIGURES):
             values = figures[:, i]
             whole = name in WHOLE and bool(np.isfinite(values).all())

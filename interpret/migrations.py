@@ -18,7 +18,7 @@ CREATE INDEX task_by_state ON task (plan, state, position);
 CREATE INDEX task_by_layer ON task (plan, state, layer, position);
 CREATE TABLE neuron (
     id INTEGER PRIMARY KEY, sort TEXT NOT NULL, revision INTEGER NOT NULL, plan INTEGER REFERENCES plan(id),
-    digest TEXT NOT NULL, fingerprint TEXT NOT NULL, figures BLOB NOT NULL,
+    digest TEXT NOT NULL, fingerprint TEXT NOT NULL, texts TEXT NOT NULL, figures BLOB NOT NULL,
     address TEXT NOT NULL, layer TEXT NOT NULL, verdict TEXT NOT NULL, formula TEXT NOT NULL, engine
     TEXT NOT NULL, kernel TEXT NOT NULL, link TEXT NOT NULL, title TEXT NOT NULL, model TEXT NOT
     NULL, claim TEXT NOT NULL, created TEXT NOT NULL,

@@ -7,7 +7,7 @@ import sqlite3
 import zlib
 from typing import Any
 
-from interpret.answers import pack
+from interpret.answers import join, pack
 from interpret.codec import Encoded
 from interpret.explanation import NeuronExplanation
 from interpret.rows import frontier_rows, neighbor_rows, neuron_row, symbol_rows, text
@@ -30,7 +30,13 @@ def insert(connection: sqlite3.Connection, e: NeuronExplanation, encoded: Encode
         "SELECT max(revision) FROM neuron WHERE model = ? AND address = ?", who
     ).fetchone()[0]
     row: dict[str, Any] = neuron_row(e)
-    row |= {"revision": (last or 0) + 1, "plan": plan, "digest": encoded.digest, "figures": pack(row)}
+    row |= {
+        "revision": (last or 0) + 1,
+        "plan": plan,
+        "digest": encoded.digest,
+        "texts": join(row),
+        "figures": pack(row),
+    }
     marks = ", ".join("?" * len(row))
     key = int(
         connection.execute(

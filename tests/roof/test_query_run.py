@@ -170,7 +170,7 @@ def test_a_frame_has_every_column(run: Run) -> None:
 
 def test_packed_figures_are_the_columns(run: Run) -> None:
     """What is fetched packed is what conditions compare, also for strings of fewer figures."""
-    from interpret.answers import Answer, pack, unpack
+    from interpret.answers import Answer, join, pack, unpack
 
     columns = ", ".join(FIGURES)
     stored = [dict(row) for row in run.connection.execute(f"SELECT {columns} FROM neuron ORDER BY sort")]
@@ -179,5 +179,6 @@ def test_packed_figures_are_the_columns(run: Run) -> None:
     packed = pack(stored[0])
     assert unpack(packed) == stored[0]
     assert unpack(packed[:-8])[FIGURES[-1]] is None
-    shorter = Answer([(*[""] * len(TEXTS), 1, packed[:-8])])
+    shorter = Answer([(join(dict.fromkeys(TEXTS, "a\x1fb")), 1, packed[:-8])])
+    assert shorter.rows[0][0] == "a b"
     assert np.isnan(shorter.frame()[FIGURES[-1]][0]) and shorter.frame().r2[0] == stored[0]["r2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Gradients:
             traced = None
             if self.rows is None:
                 traced = self._trace(batch)
+                self._warn_if_coupled(traced)
                 self.rows = jacobian.cost(traced.units, traced.leaf).rows(self.probe.chunk_bytes, rows)
             if rows <= self.rows:
                 traced = traced or self._trace(batch)
@@ -72,6 +74,26 @@ class Gradients:
                 return result
             del traced
             return self._in_parts(batch, rows, room)
+
+    def _warn_if_coupled(self, traced: Traced) -> None:
+        """One backward from the first row: what reaches other rows' inputs would be added to their gradients."""
+        if traced.rows < 2:
+            return
+        try:
+            (found,) = torch.autograd.grad(
+                traced.units[0].sum(), traced.leaf, retain_graph=True, allow_unused=True
+            )
+        except RuntimeError:
+            return  # whatever it is, the gradient itself meets it too, and says so
+        if found is None:
+            return
+        others = self._place(traced, found[None])[1:]
+        if bool(((others != 0) & ~others.isnan()).any()):
+            warnings.warn(
+                f"rows influence each other on the way to {self.probe.address!r} (normalisation over the batch, or "
+                f"attention across it), so a row's value and gradient depend on the batch it is in",
+                stacklevel=2,
+            )
 
     def _in_parts(self, batch: Any, rows: int, room: Room) -> torch.Tensor:
         """As many rows at a time as fit beside the graph of their forward pass."""

@@ -99,7 +99,7 @@ class _Sparse(gpytorch.models.ApproximateGP):
 
 
 def sparse(U: torch.Tensor, V: torch.Tensor, inducing: int = 512, steps: int = 60) -> Rival:
-    """Stochastic variational GP (Hensman et al. 2015) with an RBF kernel, minibatches of 512."""
+    """Stochastic variational GP (Hensman et al. 2015) with an RBF kernel, minibatches of 256."""
     generator = torch.Generator().manual_seed(0)
     centre, scale = U.mean(0), U.std() * U.shape[1] ** 0.5
     x, y = ((U - centre) / scale).float(), V.float()
@@ -113,7 +113,7 @@ def sparse(U: torch.Tensor, V: torch.Tensor, inducing: int = 512, steps: int = 6
     objective = gpytorch.mlls.VariationalELBO(likelihood, model, num_data=len(x))
     optimizer = torch.optim.Adam([*model.parameters(), *likelihood.parameters()], 0.02)
     for _ in range(steps):
-        rows = torch.randint(len(x), (512,), generator=generator)
+        rows = torch.randint(len(x), (256,), generator=generator)
         optimizer.zero_grad()
         loss = -objective(model(x[rows]), y[rows])
         loss.backward()

@@ -15,7 +15,7 @@ from gp.distillation import Distillation
 from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.posterior import METRICS
 from gp.rows import Gone, RowBlock, Rows, Streamed
-from interpret.errors import NotTraceable, TooFewPoints, UsageError
+from interpret.errors import NotTraceable, UsageError
 from interpret.hashing import model_hash
 from interpret.probe import Probe
 
@@ -40,8 +40,11 @@ def distill(
         options: of one kernel.
 
     Raises:
-        NotTraceable: (only inside: the learned kernel takes over, and ``notes`` says so)
+        UsageError: X can be read only once, or the kernel, noise or an option is unknown.
         TooFewPoints: fewer than two rows.
+        DeadUnit: the output is constant.
+
+    Where no affine layer ends the submodule the learned kernel takes over, and ``notes`` says so.
 
     """
     probe = model_or_probe if isinstance(model_or_probe, Probe) else Probe(model_or_probe, "")
@@ -146,6 +149,3 @@ def _kernel(name: str, probe: Probe, X: Any, options: Options) -> tuple[FeatureM
             raise
         note = f"The activation kernel does not apply here ({error}); the learned kernel was used."
         return kernel_module("learned").build(probe, X, options), (note,)
-
-
-__all__ = ["TooFewPoints", "distill", "fit_features"]

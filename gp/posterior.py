@@ -118,11 +118,6 @@ class Posterior:
         shape = (len(noisy), *(1,) * (z.ndim - 2), noisy.shape[1])
         return self.spread(z)[..., None] * noisy.reshape(shape)
 
-    def cover(self, z: Tensor) -> Tensor:
-        """Cross-spread (G, R, R) between rows of z (G, R, E)."""
-        half = z @ self.root
-        return half @ half.transpose(-1, -2)
-
     def refined(self, rows: Iterable[tuple[Tensor, Tensor]]) -> Posterior:
         """Weights and root from sums taken in the eigenbasis itself: (features (G, R, D), targets (G, R, K)) chunks."""
         groups, width = self.basis.eigenvalues.shape

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -182,8 +181,3 @@ def first_row(batch: Any, rows: int, index: list[int]) -> Any:
     if isinstance(batch, list | tuple):
         return type(batch)(first_row(v, rows, index) for v in batch)
     return batch
-
-
-def parameters_exact(model: nn.Module) -> bool:
-    """Whether every floating parameter is at least of single precision."""
-    return all(p.dtype.itemsize >= 4 for p in model.parameters() if p.is_floating_point())

@@ -31,8 +31,8 @@ class NeuronComparison:
     """One address in both runs.
 
     ``distance`` is 1 − |mean cos| between the gradients of the two chosen formulas on the points of both runs, NaN
-    where a formula is missing; ``behaviour`` the same between the two networks' own gradients, where the runs hold the same
-    points. ``same`` is "same concept", "close", "different" or "cannot tell" (a side that claims no formula).
+    where a formula is missing; ``behaviour`` the same between the two networks' own gradients, where the runs hold
+    the same points. ``same`` is "same concept", "close", "different" or "cannot tell" (a side that claims no formula).
     """
 
     address: str

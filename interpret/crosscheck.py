@@ -14,8 +14,7 @@ def cosines(a: Array, b: Array) -> Array:
     """Cosine of each row of ``a`` (N, d) with the same row of ``b``; NaN where either has no direction."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = np.asarray(np.where(norms > 0, np.sum(a * b, axis=1) / norms, np.nan))
-    return cosine
+        return np.asarray(np.where(norms > 0, np.sum(a * b, axis=1) / norms, np.nan))
 
 
 def loud(gradients: Array) -> np.ndarray:
@@ -24,7 +23,7 @@ def loud(gradients: Array) -> np.ndarray:
     positive = norms[np.isfinite(norms) & (norms > 0)]
     if not len(positive):
         return np.zeros(len(norms), dtype=bool)
-    return np.isfinite(norms) & (norms > QUIET * np.median(positive))
+    return np.asarray(np.isfinite(norms) & (norms > QUIET * np.median(positive)))
 
 
 def mean_alignment(a: Array, b: Array) -> float:

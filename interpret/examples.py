@@ -272,10 +272,9 @@ def _suspects(distillation: Distillation, rows: Rows, count: int = 10) -> tuple[
     if rows.y is None:
         return ()
     table = distillation.suspects(rows.y).head(count)
+    columns = (table[name].tolist() for name in ("index", "label", "suggested", "score"))
     return tuple(
         Suspect(int(rows.numbers[int(row)]), str(label), str(suggested), float(score))
-        for row, label, suggested, score in table[["index", "label", "suggested", "score"]]
-        .to_numpy()
-        .tolist()
+        for row, label, suggested, score in zip(*columns, strict=True)
         if str(label) != str(suggested)
     )

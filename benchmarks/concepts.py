@@ -1,7 +1,7 @@
 """Does the symbolic engine name the concept? Tables for the published tasks, exact forms, noise and false claims.
 
-    python benchmarks/concepts.py [tasks|forms|noise|claims|tied|intervals|layer|wide|single|workers|more|naive|all] [--engine eigen]
-        [--seeds 5] [--only A,B]
+    python benchmarks/concepts.py [tasks|forms|more|noise|claims|tied|intervals|layer|wide|single|workers|naive|all]
+        [--engine eigen] [--seeds 5] [--only A,B]
 
 Networks are trained once and cached in .cache/concepts. Times are process time on one core.
 """
@@ -344,7 +344,8 @@ def run_single(seeds: int, only: set[str]) -> None:
 
 SECTIONS = {
     "tasks": run_tasks, "naive": run_naive, "forms": run_forms, "noise": run_noise, "claims": run_claims,
-    "tied": run_tied, "intervals": run_intervals, "layer": run_layer, "wide": run_wide, "single": run_single, "workers": run_workers,
+    "tied": run_tied, "intervals": run_intervals, "layer": run_layer, "wide": run_wide, "single": run_single,
+    "workers": run_workers,
     "more": lambda seeds, only: run_forms(seeds, only, forms.MORE),
 }  # fmt: skip
 

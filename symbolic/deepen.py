@@ -24,10 +24,8 @@ from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
 
-#: Points used to choose supports; coefficients are polished on all points of the fit.
-SEARCH_POINTS = 400
-#: Points used to refine inner constants while searching.
-REFINE_POINTS = 200
+#: Points used to choose supports, and to refine inner constants; the last polish takes all points of the fit.
+SEARCH_POINTS, REFINE_POINTS = 400, 200
 #: Below this misalignment nothing is left to find.
 DONE = 1e-10
 #: A short formula below this misalignment ends the search: closer than training brings a network to its concept.
@@ -40,10 +38,8 @@ NEARLY = 4.0
 SHORT = 20.0
 #: Where nothing came nearer than this there is nothing to graft on.
 HOPELESS = 0.1
-#: Nodes that tidying may still take off a tree.
-SLACK = 2
-#: Rounds of grafting at most.
-GENERATIONS = 3
+#: Nodes that tidying may still take off a tree; rounds of grafting at most.
+SLACK, GENERATIONS = 2, 3
 #: One more unit of cost must lower the log of the misalignment by this to count while searching.
 PRICE = 0.2
 
@@ -143,8 +139,6 @@ class Run:
         kinds = features.kinds(bank, atoms.trees)
         effort = supports.Effort(most=self.most, beam=4, tries=6)
         self.support_search(bank, supports.families(kinds), effort, points=250)
-
-    # Stages
 
     def grow(self, atoms: Bank) -> None:
         """The grammar of depth two over the atoms, and linear formulas whatever else there is."""
@@ -295,8 +289,6 @@ class Run:
             self.loosen()
             if not improved or self.done():
                 return
-
-    # Tools
 
     @property
     def unitless(self) -> Settings:

@@ -217,7 +217,9 @@ def sums(atoms: Bank, pairs: Sequence[tuple[int, int]]) -> Bank:
     return valid(_bank(trees, values, gradients, masks, atoms))
 
 
-def _bank(trees: Sequence[Tree], values: list[Array], gradients: list[Array], masks: list, like: Bank) -> Bank:
+def _bank(
+    trees: Sequence[Tree], values: list[Array], gradients: list[Array], masks: list, like: Bank
+) -> Bank:
     if not trees:
         return like.take([])
     sizes = np.array([cost(tree) for tree in trees])

@@ -78,7 +78,9 @@ def _supports(rows: tuple[Array, Array], only: int, settings: Settings) -> list[
         along[first] ** 2 + along[second] ** 2 - 2 * gram[first, second] * along[first] * along[second]
     ) / lead
     chosen: list[tuple[int, ...]] = [(int(k),) for k in np.argsort(-(along**2), kind="stable")[:12]]
-    pairs: list[tuple[int, ...]] = [(int(first[k]), int(second[k])) for k in np.argsort(-pair, kind="stable")[:12]]
+    pairs: list[tuple[int, ...]] = [
+        (int(first[k]), int(second[k])) for k in np.argsort(-pair, kind="stable")[:12]
+    ]
     chosen += pairs + _thirds(pairs[:4], basis, g)
     return [_least_squares(support, bank, basis, g, size[keep]) for support in chosen]
 

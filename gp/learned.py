@@ -109,7 +109,7 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap:
     mixed, mixed_values = _read(body, _queries(data, POOL + HELD, generator, probe.batch_size))
     mixed_values = mixed_values.reshape(len(mixed_values), -1)[:, alive]
     coords = _coordinates(train, values[:, alive], mixed, mixed_values, generator)
-    centre, scale = values[:, alive].mean(dim=0), values[:, alive].std(dim=0)
+    centre, scale = values[:, alive].mean(dim=0), _unit(values[:, alive], mixed_values)
     queries = coords(mixed)
     standard = (mixed_values - centre) / scale
     targets = (values[:, alive] - centre) / scale
@@ -197,6 +197,11 @@ def _coordinates(
     if float(1 - left.median()) >= LINEAR_ENOUGH:
         return plain
     return coordinates(train, lifted=True, generator=generator)
+
+
+def _unit(values: Tensor, mixed: Tensor) -> Tensor:
+    """What outputs are divided by: their spread, or half of that on mixtures where a head leaves its usual range."""
+    return torch.maximum(values.std(dim=0), 0.5 * mixed.std(dim=0))
 
 
 def _with_dead(matched: Matched, alive: Tensor, total: int, plan: Recipe) -> Matched:

@@ -92,7 +92,7 @@ def coordinates(body: Tensor, *, lifted: bool, generator: torch.Generator) -> Co
     shift = torch.randn(LIFTED, generator=generator, dtype=torch.float64).to(axes) * 0.5
     inner = (body.double() - centre) @ axes
     both = torch.cat([inner, torch.relu(inner @ lift + shift)], dim=1)
-    outer_centre, outer_axes = principal(both, 2 * MAX_AXES)
+    outer_centre, outer_axes = principal(both)
     return Coordinates(centre, axes, lift, shift, outer_centre, outer_axes)
 
 

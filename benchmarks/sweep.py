@@ -4,7 +4,7 @@ One network, one table, at least 100 neurons, both engines. One thread per worke
 included and printed apart; beside them one process that may use every core for its arrays. Prints one line
 of JSON.
 
-    python benchmarks/sweep.py [--neurons 100] [--engine both] [--jobs 2]
+    python benchmarks/sweep.py [--neurons 100] [--engine both] [--jobs 2] [--layer fc2]
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ model = nn.Sequential(OrderedDict(
     fc1=nn.Linear(4, {width}), act1=nn.SiLU(), fc2=nn.Linear({width}, {width}), act2=nn.SiLU(),
     out=nn.Linear({width}, 1)))
 """
+#: Units of this layer are explained; fc1 is quick (its units are linear), fc2 is real work.
+LAYER = "fc2"
 #: Numerics with as many threads as there are cores; the command line itself always uses one.
 MANY_THREADS = """
 import contextlib, sys
@@ -55,7 +57,7 @@ def sweep(
     """Run one sweep in its own process: wall and CPU seconds, and seconds until the first neuron."""
     program = MANY_THREADS if threads else "from interpret.cli import run; run()"
     command = [
-        sys.executable, "-c", program, "explain", "net.py:model", "--data", "d.npz", "--neurons", f"fc2[0:{neurons}]",
+        sys.executable, "-c", program, "explain", "net.py:model", "--data", "d.npz", "--neurons", f"{LAYER}[0:{neurons}]",
         "--out", name, "--json", *arguments,
     ]  # fmt: skip
     environment = dict(os.environ) if threads else one_thread_environment()
@@ -96,7 +98,9 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=100)
     parser.add_argument("--engine", default="both")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--layer", default=LAYER)
     asked = parser.parse_args()
+    globals()["LAYER"] = asked.layer
     engine = ["--engine", asked.engine]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

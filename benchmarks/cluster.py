@@ -1,0 +1,73 @@
+"""A sweep on a Dask LocalCluster of two workers, one of which is killed every few seconds: the bytes of one
+process.
+
+    python benchmarks/cluster.py [--neurons 40] [--engine gp] [--every 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from sweep import prepare, results
+
+from interpret.cluster import Cluster
+from interpret.session import Order
+from interpret.sweep import sweep
+
+
+def killer(cluster: Any, every: float, done: threading.Event, kills: list[float]) -> None:
+    """Kill the workers in turn."""
+    while not done.wait(every):
+        pids = [worker.pid for worker in cluster.workers.values() if worker.pid]
+        if pids:
+            os.kill(pids[len(kills) % len(pids)], signal.SIGKILL)
+            kills.append(time.perf_counter())
+
+
+def main() -> None:
+    import dask
+    import distributed
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--neurons", type=int, default=40)
+    parser.add_argument("--engine", default="gp")
+    parser.add_argument("--every", type=float, default=5.0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        prepare(folder, asked.neurons)
+        units = (f"fc2[0:{asked.neurons}]",)
+        order = Order(f"{folder}/net.py:model", f"{folder}/d.npz", units, engine=asked.engine)
+        sweep(order, folder / "one")
+        kills: list[float] = []
+        figures: dict[str, object] = {"neurons": asked.neurons}
+        with dask.config.set({"distributed.worker.daemon": True}):
+            for name in ("calm", "killed"):
+                with distributed.LocalCluster(
+                    n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+                ) as cluster:
+                    done = threading.Event()
+                    thread = threading.Thread(target=killer, args=(cluster, asked.every, done, kills))
+                    if name == "killed":
+                        thread.start()
+                    started = time.perf_counter()
+                    outcome = sweep(order, folder / name, executor=Cluster(order, cluster.scheduler_address))
+                    figures[f"{name}_s"] = round(time.perf_counter() - started, 1)
+                    done.set()
+                    if name == "killed":
+                        thread.join()
+                    assert outcome.counts.done == asked.neurons, outcome
+                    assert results(folder, name) == results(folder, "one"), "the bytes of one process"
+        print(json.dumps({**figures, "kills": len(kills), "same bytes": True}))
+
+
+if __name__ == "__main__":
+    main()

@@ -93,6 +93,17 @@ def killed(folder: Path, arguments: list[str], kills: int, longest: float) -> tu
     return struck, done
 
 
+def undisturbed(folder: Path, arguments: list[str]) -> tuple[float, float]:
+    """Seconds until a sweep has loaded model and data, and until it is done."""
+    started = time.perf_counter()
+    process = start(folder, "whole", arguments)
+    assert process.stdout is not None
+    process.stdout.readline()
+    loading = time.perf_counter() - started
+    finish(process)
+    return loading, time.perf_counter() - started
+
+
 def finish(process: subprocess.Popen[str]) -> None:
     """Wait for a sweep that must succeed without a word on stderr."""
     _, complaint = process.communicate(timeout=1800)
@@ -111,12 +122,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder, asked.neurons)
-        started = time.perf_counter()
-        finish(start(folder, "whole", arguments))
-        whole = time.perf_counter() - started
+        loading, whole = undisturbed(folder, arguments)
         reader = Reader(folder / "killed")
         reader.start()
-        struck, done = killed(folder, arguments, asked.kills, max(6.0, 0.35 * whole))
+        struck, done = killed(
+            folder, arguments, asked.kills, 1.5 * loading + 2.5 * (whole - loading) / asked.kills
+        )
         last = [start(folder, "killed", arguments) for _ in range(2 if asked.pair else 1)]
         for process in last:
             finish(process)

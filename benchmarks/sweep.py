@@ -30,8 +30,6 @@ model = nn.Sequential(OrderedDict(
     fc1=nn.Linear(4, {width}), act1=nn.SiLU(), fc2=nn.Linear({width}, {width}), act2=nn.SiLU(),
     out=nn.Linear({width}, 1)))
 """
-#: Units of this layer are explained; fc1 is quick (its units are linear), fc2 is real work.
-LAYER = "fc2"
 #: Numerics with as many threads as there are cores; the command line itself always uses one.
 MANY_THREADS = """
 import contextlib, sys
@@ -52,13 +50,13 @@ def prepare(folder: Path, width: int, rows: int = 500) -> None:
 
 
 def sweep(
-    folder: Path, name: str, neurons: int, arguments: list[str], threads: bool = False
+    folder: Path, name: str, layer: str, neurons: int, arguments: list[str], threads: bool = False
 ) -> dict[str, float]:
     """Run one sweep in its own process: wall and CPU seconds, and seconds until the first neuron."""
     program = MANY_THREADS if threads else "from interpret.cli import run; run()"
     command = [
-        sys.executable, "-c", program, "explain", "net.py:model", "--data", "d.npz", "--neurons", f"{LAYER}[0:{neurons}]",
-        "--out", name, "--json", *arguments,
+        sys.executable, "-c", program, "explain", "net.py:model", "--data", "d.npz", "--out", name, "--json",
+        "--neurons", f"{layer}[0:{neurons}]", *arguments,
     ]  # fmt: skip
     environment = dict(os.environ) if threads else one_thread_environment()
     if threads:
@@ -98,16 +96,15 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=100)
     parser.add_argument("--engine", default="both")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--layer", default=LAYER)
+    parser.add_argument("--layer", default="fc2", help="fc1 is quick (linear units), fc2 is real work")
     asked = parser.parse_args()
-    globals()["LAYER"] = asked.layer
     engine = ["--engine", asked.engine]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder, max(asked.neurons, 8))
-        one = sweep(folder, "one", asked.neurons, engine)
-        many = sweep(folder, "many", asked.neurons, [*engine, "--jobs", str(asked.jobs)])
-        free = sweep(folder, "free", asked.neurons, engine, threads=True)
+        one = sweep(folder, "one", asked.layer, asked.neurons, engine)
+        many = sweep(folder, "many", asked.layer, asked.neurons, [*engine, "--jobs", str(asked.jobs)])
+        free = sweep(folder, "free", asked.layer, asked.neurons, engine, threads=True)
         same = results(folder, "one") == results(folder, "many")
         figures = {
             "neurons": asked.neurons,

@@ -37,13 +37,17 @@ def mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*steps[:-1])
 
 
-def best(function: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    times = []
+def best(*contenders: Callable[[], object]) -> list[float]:
+    """Seconds of each, best of five rounds; they take turns, so that a busy machine is busy for all of them."""
+    rounds = []
     for _ in range(5):
-        start = clock()
-        function()
-        times.append(clock() - start)
-    return min(times)
+        times = []
+        for run in contenders:
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        rounds.append(times)
+    return [min(times) for times in zip(*rounds, strict=True)]
 
 
 def own_forward(model: nn.Sequential, X: torch.Tensor) -> torch.Tensor:
@@ -76,8 +80,12 @@ def speed() -> None:
         probe = Probe(whole, f"{last}[:]")
         expected = retained_forward(hidden, X)
         torch.testing.assert_close(probe.gradients(X), expected, atol=1e-5, rtol=1e-4)
-        ours = best(partial(probe.gradients, X))
-        own, retained = best(partial(own_forward, hidden, X)), best(partial(retained_forward, hidden, X))
+        contenders = (
+            partial(probe.gradients, X),
+            partial(own_forward, hidden, X),
+            partial(retained_forward, hidden, X),
+        )
+        ours, own, retained = best(*contenders)
         row = f"{ours:8.4f} {own:12.4f} {retained:9.4f} {own / ours:6.1f} {retained / ours:11.1f}"
         print(f"{f'{depth} of {depth}':>14} {row}")
 

@@ -80,13 +80,9 @@ class Gradients:
         if traced.rows < 2:
             return
         try:
-            (found,) = torch.autograd.grad(
-                traced.units[0].sum(), traced.leaf, retain_graph=True, allow_unused=True
-            )
-        except RuntimeError:
+            found = jacobian.gradient(traced.units[0], traced.leaf)
+        except (RuntimeError, InterpretError):
             return  # whatever it is, the gradient itself meets it too, and says so
-        if found is None:
-            return
         others = self._place(traced, found[None])[1:]
         if bool(((others != 0) & ~others.isnan()).any()):
             warnings.warn(

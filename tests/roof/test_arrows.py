@@ -21,6 +21,7 @@ GROUND = {
     "formats",
     "gather",
     "hashing",
+    "heads",
     "inventory",
     "jacobian",
     "loading",

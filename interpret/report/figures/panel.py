@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from interpret.report.figures.style import GRID, MUTED
+
+# Matplotlib is loaded by the first figure: a query in a terminal draws none, and answers in half the time.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.path import Path
 
 Formatter = Callable[[float], str]
 
@@ -45,6 +47,8 @@ class Scale:
         """Values that get a grid line, each with its text."""
         if self.log:
             return self._powers()
+        from matplotlib.ticker import MaxNLocator
+
         found = MaxNLocator(self.ticks, steps=[1, 2, 2.5, 5, 10], integer=self.integer)
         inside = [at for at in found.tick_values(self.low, self.high) if self._holds(at)]
         return list(zip(inside, self._written(inside), strict=True))
@@ -105,6 +109,8 @@ class Panel:
         dashes: Sequence[float] = (),
     ) -> None:
         """A line through the points, in their order."""
+        from matplotlib.path import Path
+
         self._draw(Path(self._finite(self.at(x, y))), color, width, alpha, dashes)
 
     def dots(self, x: ArrayLike, y: ArrayLike, color: str, size: float = 3.4, alpha: float = 0.7) -> None:
@@ -121,6 +127,9 @@ class Panel:
 
     def fill(self, x: ArrayLike, y: ArrayLike, color: str, alpha: float) -> None:
         """The inside of a closed outline."""
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
+
         outline = self._finite(self.at(x, y))
         if len(outline) > 2:
             patch = PathPatch(Path(outline), facecolor=color, edgecolor="none", linewidth=0, alpha=alpha)
@@ -128,6 +137,8 @@ class Panel:
 
     def mark(self, x: float, y: float, color: str, gid: str) -> None:
         """A dot that the page's script can find by ``gid``."""
+        from matplotlib.path import Path
+
         place = self.at([x], [y])
         self._draw(Path(np.repeat(place, 2, axis=0)), color, 1.0, 1.0, (), gid)
 
@@ -163,6 +174,8 @@ class Panel:
             self._figure.text(x, y, text, ha=ha, va=va, color=MUTED, fontsize=size, rotation=rotation)
 
     def _segments(self, places: np.ndarray, color: str, width: float, alpha: float) -> None:
+        from matplotlib.path import Path
+
         if len(places):
             codes = np.tile([Path.MOVETO, Path.LINETO], len(places) // 2)
             self._draw(Path(places, codes), color, width, alpha)
@@ -176,6 +189,8 @@ class Panel:
         dashes: Sequence[float] = (),
         gid: str = "",
     ) -> None:
+        from matplotlib.patches import PathPatch
+
         if not np.size(path.vertices):
             return
         patch = PathPatch(

@@ -11,13 +11,14 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER = "#101112", "#202122", "#303132", "#404142"
 FORMULA, EXAMPLE, WARN, SOFT = "#505152", "#606162", "#707172", "#808182"
@@ -60,6 +61,9 @@ _LEVEL = re.compile(r' transform="rotate\(-?0 [^)]*\)"')
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure of ``width`` by ``height`` inches under shared settings; the user's own are kept."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_SETTINGS):
         yield Figure((width, height))
 
@@ -93,6 +97,8 @@ def to_svg(figure: Figure, label: str, titles: Sequence[str] = ()) -> Markup:
     buffer = io.BytesIO()
     figure.patch.set_visible(False)
     blank = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    import matplotlib as mpl
+
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
         # Texts stay texts in the SVG, and the browser has the letters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph")

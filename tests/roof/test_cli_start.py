@@ -40,7 +40,13 @@ def test_query_loads_nothing_heavy(tmp_path: Path, make: Callable[..., NeuronExp
     with create_run(tmp_path / "run") as run:
         run.add(make("fc1[0]"))
         run.add(make("fc1[1]"))
-    for arguments in (("--json",), ("fc1[0]", "--json"), ("--csv",), ("--sort", "r2", "--where", "r2 > 0")):
+    for arguments in (
+        ("--json",),
+        ("fc1[0]", "--json"),
+        ("--csv",),
+        ("--sort", "r2", "--where", "r2 > 0"),
+        ("fc1[0]",),
+    ):
         assert loaded("query", str(tmp_path / "run"), *arguments) == set()
 
 

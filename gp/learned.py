@@ -20,6 +20,7 @@ from gp.kernels import Array, Block, Heads, Options
 from gp.matching import TOLERANCE, Matched, Problem, Recipe, match, recipe
 from gp.mixtures import Inputs, combine, inputs, mixtures
 from gp.sphere import Coordinates, SphereMaps, coordinates
+from gp.tracing import tensors
 from interpret.errors import DeadUnit, UsageError
 from interpret.probe import Probe
 
@@ -60,8 +61,8 @@ class LearnedMap:
     def features(self, batch: Any) -> tuple[Tensor, Tensor]:
         """(L, n, D) features and (n, *out) outputs of one prepared batch."""
         body, outputs = self.body(batch)
-        coords = self.coords(body.cpu())
-        return self.maps(coords), outputs.cpu()
+        coords = self.coords.to(body.device)(body)
+        return self.maps.to(coords)(coords), outputs
 
     def blocks(self, X: Any) -> Iterator[Block]:
         """Blocks over ``X``, one for each batch of the probe."""
@@ -101,6 +102,7 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap:
     body, notes = find_body(probe, X)
     data = inputs(probe, X)
     generator = torch.Generator().manual_seed(options.seed)
+    device = next(tensors(data.batch)).device
     train, outputs = _read(body, _pieces(data, probe.batch_size))
     shape = tuple(outputs.shape[1:])
     values = outputs.reshape(len(outputs), -1)
@@ -115,7 +117,7 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap:
     targets = (values[:, alive] - centre) / scale
     held, pool = slice(None, HELD), slice(HELD, None)
     problem = Problem(coords(train), targets, queries[pool], standard[pool], queries[held], standard[held])
-    matched = _with_dead(match(problem, plan), alive, values.shape[1], plan)
+    matched = _with_dead(match(problem.to(device), plan), alive, values.shape[1], plan)
     return LearnedMap(
         body,
         coords,

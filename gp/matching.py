@@ -80,7 +80,10 @@ def recipe(form: str, **changes: object) -> Recipe:
 
 @dataclass(frozen=True)
 class Problem:
-    """Coordinates and standardised values of M training examples, of the query pool and of held-out queries."""
+    """Coordinates and standardised values of M training examples, of the query pool and of held-out queries.
+
+    Training runs where these tensors are.
+    """
 
     train: Tensor
     targets: Tensor
@@ -89,9 +92,16 @@ class Problem:
     held: Tensor
     held_values: Tensor
 
+    def to(self, device: torch.device) -> Problem:
+        """The same on a device."""
+        return Problem(**{name: value.to(device) for name, value in vars(self).items()})
+
     def heads(self, index: Tensor) -> Problem:
         """The same for some heads (values are (·, L))."""
-        picked = {name: getattr(self, name)[:, index] for name in ("targets", "pool_values", "held_values")}
+        picked = {
+            name: getattr(self, name)[:, index.to(self.targets.device)]
+            for name in ("targets", "pool_values", "held_values")
+        }
         return replace(self, **picked)
 
 
@@ -184,7 +194,7 @@ def _train(problem: Problem, plan: Recipe, share: float, first: int) -> Matched:
             trace.append({**row, "held_loss": float(held.mean()), "held_pearson": float(pearson.mean())})
             if keeper.offer(maps, held + prior.detach(), pearson):
                 break
-    return Matched(keeper.maps(), level, keeper.pearson.double(), trace)
+    return Matched(keeper.maps(), level.cpu(), keeper.pearson.double().cpu(), trace)
 
 
 def _step_loss(
@@ -242,10 +252,10 @@ class _Keeper:
         return self._idle >= self._patience
 
     def maps(self) -> SphereMaps:
-        """The best maps, float64."""
+        """The best maps, float64 on the CPU."""
         if not bool(torch.isfinite(self._score).all()):
             raise NotConverged(
                 "the learned kernel found no finite held-out loss; the outputs may be constant or not finite, "
                 "or the noise too small: use form='explain' or larger shares"
             )
-        return SphereMaps(self._weight.double(), self._offset.double())
+        return SphereMaps(self._weight.double().cpu(), self._offset.double().cpu())

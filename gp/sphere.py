@@ -50,6 +50,11 @@ class Coordinates:
         lifted = torch.relu(inner @ self.lift + self.shift)
         return (torch.cat([inner, lifted], dim=1) - self.outer_centre) @ self.outer_axes
 
+    def to(self, device: torch.device) -> Coordinates:
+        """The same coordinates on a device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        return Coordinates(**moved)
+
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """Every tensor that is there, by name."""
         return {name: value.cpu().numpy() for name, value in vars(self).items() if value is not None}

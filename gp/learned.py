@@ -19,6 +19,7 @@ from gp.body import Body, find_body, restored
 from gp.kernels import Array, Block, Heads, Options
 from gp.matching import TOLERANCE, Matched, Problem, Recipe, match, recipe
 from gp.mixtures import Inputs, combine, inputs, mixtures
+from gp.site import Runner
 from gp.sphere import Coordinates, SphereMaps, coordinates
 from gp.tracing import tensors
 from interpret.errors import DeadUnit, UsageError
@@ -57,6 +58,11 @@ class LearnedMap:
     def groups(self) -> int:
         """L: every head has its own features."""
         return len(self.heads)
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the model."""
+        return self.body.runner
 
     def features(self, batch: Any) -> tuple[Tensor, Tensor]:
         """(L, n, D) features and (n, *out) outputs of one prepared batch."""

@@ -100,7 +100,6 @@ def regularize(
 def _probe(distillation: Distillation) -> Probe:
     made = distillation.map
     probe = getattr(made, "probe", None) or getattr(getattr(made, "runner", None), "probe", None)
-    probe = probe or getattr(getattr(getattr(made, "body", None), "runner", None), "probe", None)
     if not isinstance(probe, Probe) or distillation.X is None:
         raise ModelNeeded(
             "regularize needs a distillation of a network made in this process, with its training inputs"

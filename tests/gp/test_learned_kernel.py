@@ -80,6 +80,17 @@ class TestDigits:
         assert learned.restore(None, config, arrays) is None
 
 
+@pytest.mark.parametrize(("kernel", "options"), [("learned", QUICK), ("tangent", {"dimension": 16})])
+def test_saved_with_its_place_in_the_model(kernel, options, tmp_path):
+    net = mlp(4, 6, 2)
+    d = gp.distill(Probe(net, "0[3]", batch_size=40), rows(), kernel=kernel, **options)
+    d.save(tmp_path / "d.safetensors")
+    again = gp.load(tmp_path / "d.safetensors", model=net)
+    np.testing.assert_allclose(again.predict(rows(9)).mean, d.predict(rows(9)).mean, rtol=1e-9)
+    assert again.predict(rows(9)).mean.shape == (9,)
+    assert np.array_equal(again.neighbors(rows(3), k=4).index, d.neighbors(rows(3), k=4).index)
+
+
 class TestOtherModules:
     def test_an_output_behind_a_softmax_is_matched_itself(self):
         net = nn.Sequential(mlp(4, 16, 3), nn.Softmax(dim=1)).eval()

@@ -1,6 +1,6 @@
 """The same checks on a report that somebody made: the demo's, or the one that TWINSCOPE_REPORT names.
 
-twinscope demo && pytest tests/roof/report/test_browser_given.py
+pytest tests/roof/report/test_browser_given.py
 TWINSCOPE_REPORT=runs/x/report.html pytest tests/roof/report/test_browser_given.py
 """
 
@@ -14,18 +14,17 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-DEMO = Path(__file__).parents[3] / "runs" / "demo" / "report.html"
 SIZES = """() => Object.fromEntries(["math", "img", "svg"].map(tag => [tag, [...document.querySelectorAll(tag)]
     .map(e => e.getBoundingClientRect()).filter(box => !(box.width > 3 && box.height > 4)).length]))"""
 
 
 @pytest.fixture(scope="module")
-def given() -> Path:
+def given(request: pytest.FixtureRequest) -> Path:
     """The first page of the report."""
-    path = Path(os.environ.get("TWINSCOPE_REPORT", DEMO)).resolve()
-    if not path.is_file():
-        pytest.skip(f"no report at {path.name}: run `twinscope demo` first, or name one in TWINSCOPE_REPORT")
-    return path
+    named = os.environ.get("TWINSCOPE_REPORT")
+    path = Path(named) if named else request.getfixturevalue("demo_run") / "report.html"
+    assert path.is_file(), path
+    return path.resolve()
 
 
 @pytest.fixture(scope="module")

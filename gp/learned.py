@@ -8,6 +8,7 @@ distillation conditions the GP on all training examples in float64.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,30 +106,44 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap:
 
     """
     plan = _plan(options)
-    body, notes = find_body(probe, X)
-    data = inputs(probe, X)
-    generator = torch.Generator().manual_seed(options.seed)
-    device = next(tensors(data.batch)).device
+    with one_thread():
+        body, notes = find_body(probe, X)
+        data = inputs(probe, X)
+        return _built(body, data, plan, (*notes, *_data_notes(data)))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums over two threads round otherwise, and training makes that visible: one thread, the user's number after."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _built(body: Body, data: Inputs, plan: Recipe, notes: tuple[str, ...]) -> LearnedMap:
+    probe = body.runner.probe
+    generator = torch.Generator().manual_seed(plan.seed)
     train, outputs = _read(body, _pieces(data, probe.batch_size))
-    shape = tuple(outputs.shape[1:])
     values = outputs.reshape(len(outputs), -1)
     alive = _alive(values, probe.address)
-    notes += _data_notes(data)
-    mixed, mixed_values = _read(body, _queries(data, POOL + HELD, generator, probe.batch_size))
+    mixed, mixed_values = _read(body, mixtures(data, POOL + HELD, generator, min(probe.batch_size, 1024)))
     mixed_values = mixed_values.reshape(len(mixed_values), -1)[:, alive]
     coords = _coordinates(train, values[:, alive], mixed, mixed_values, generator)
     centre, scale = values[:, alive].mean(dim=0), _unit(values[:, alive], mixed_values)
-    queries = coords(mixed)
-    standard = (mixed_values - centre) / scale
+    queries, standard = coords(mixed), (mixed_values - centre) / scale
     targets = (values[:, alive] - centre) / scale
     held, pool = slice(None, HELD), slice(HELD, None)
     problem = Problem(coords(train), targets, queries[pool], standard[pool], queries[held], standard[held])
+    device = next(tensors(data.batch)).device
     matched = _with_dead(match(problem.to(device), plan), alive, values.shape[1], plan)
     return LearnedMap(
         body,
         coords,
         matched.maps,
-        Heads.plain(shape),
+        Heads.plain(tuple(outputs.shape[1:])),
         # Training saw every stride-th example; the noise is a share of their number.
         matched.noise.numpy() * data.stride,
         matched.pearson.numpy(),
@@ -169,10 +184,6 @@ def _plan(options: Options) -> Recipe:
 def _pieces(data: Inputs, size: int) -> Iterator[Any]:
     for start in range(0, data.rows, size):
         yield combine(lambda t, s=start: t[s : s + size] if t.ndim and len(t) == data.rows else t, data.batch)
-
-
-def _queries(data: Inputs, count: int, generator: torch.Generator, size: int) -> Iterator[Any]:
-    return mixtures(data, count, generator, min(size, 1024))
 
 
 def _read(body: Body, batches: Iterator[Any]) -> tuple[Tensor, Tensor]:

@@ -79,14 +79,12 @@ def regularize(
     queries: Any = Inputs(combine(lambda *parts: torch.cat(parts), *batches), POOL + HELD, 1)
     held = _rows(queries, torch.arange(HELD))
     before = _agreement(mean[:HELD], _values(outputs, held))
-    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=rate)
     trace = []
+    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=rate)
     for _ in range(steps):
         picked = HELD + torch.randint(POOL, (BATCH,), generator=generator)
-        values = outputs(_rows(queries, picked)).double().reshape(BATCH, -1)
-        loss = 0.5 * ((values - mean[picked].to(values)).square() * weight[picked].to(values)).mean()
-        if task is not None:
-            loss = loss + task(student)
+        loss = _loss(outputs(_rows(queries, picked)), mean[picked], weight[picked])
+        loss = loss if task is None else loss + task(student)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -95,6 +93,11 @@ def regularize(
         parameter.grad = None
         parameter.requires_grad_(original.requires_grad)
     return Regularized(student, before, _agreement(mean[:HELD], _values(outputs, held)), tuple(trace))
+
+
+def _loss(values: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
+    error = values.double().reshape(len(values), -1) - mean.to(values.device)
+    return 0.5 * (error.square() * weight.to(values.device)).mean()
 
 
 def _probe(distillation: Distillation) -> Probe:

@@ -171,6 +171,24 @@ class TestOtherModules:
         assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
         assert all(p.grad is None and p.requires_grad for p in net.parameters())
 
+    def test_the_number_of_threads_does_not_matter_and_comes_back(self):
+        made = []
+        try:
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                made.append(learned.build(Probe(mlp(4, 32, 3)), rows(400), Options(0, dict(QUICK))))
+                assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+        assert torch.equal(made[0].maps.weight, made[1].maps.weight)
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    @pytest.mark.parametrize(("kernel", "options"), [("learned", QUICK), ("tangent", {"dimension": 16})])
+    def test_on_a_gpu(self, kernel, options):
+        d = gp.distill(mlp(4, 8, 2).cuda(), rows(200), kernel=kernel, **options)
+        assert d.fidelity(rows(80, seed=3))["pearson"].min() > 0.95
+
     def test_unknown_options_are_refused(self):
         with pytest.raises(UsageError, match="takes no depth; it takes anchor, batch, dim, form"):
             gp.distill(mlp(4, 6, 2), rows(), kernel="learned", depth=3)

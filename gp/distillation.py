@@ -199,7 +199,9 @@ class Distillation:
         return parts[0] if single else parts
 
     def neighbors(self, X: Any, k: int = 10, head: Head = None, by: str = "similarity") -> Neighbors:
-        """The k training examples nearest to each query, examples that repeat another left out.
+        """The k training examples nearest to each query, examples that repeat another left out; fewer where there are.
+
+        The last places of a query that has fewer distinct examples than another hold index −1 and NaN.
 
         ``by`` is "similarity" (normalised kernel), "contribution" (largest absolute share of the latent), "positive"
         or "negative" (largest share of that sign).

@@ -116,10 +116,11 @@ def neighbors(d: Distillation, z: Tensor, k: int, head: int, by: str) -> Neighbo
         raise UsageError(f"by is one of {', '.join(ORDERS)}; got {by!r:.40}")
     if not isinstance(k, int | np.integer) or k < 1:
         raise UsageError(f"k is a positive integer; got {k!r:.40}")
-    keep = 2 * int(k) + 8
+    k = min(int(k), d.examples)
+    keep = 2 * k + 8
     while True:
         columns = _candidates(d, z, head, by, keep)
-        chosen, enough = _distinct(columns, int(k))
+        chosen, enough = _distinct(columns, k)
         if enough or columns[0].shape[1] >= d.examples:
             return _result(d, columns, chosen)
         keep *= 4  # the best are copies of few examples: look further
@@ -185,6 +186,8 @@ def _same(a: float, b: float) -> bool:
 
 
 def _result(d: Distillation, columns: list[Tensor], chosen: np.ndarray) -> Neighbors:
+    # Columns that no query fills are left out; −1 and NaN stand only where one query has fewer than another.
+    chosen = chosen[:, (chosen >= 0).any(0)]
     missing = chosen < 0
     at = np.where(missing, 0, chosen)
     _, similarity, contribution, index, place, _ = (np.take_along_axis(as_numpy(c), at, 1) for c in columns)

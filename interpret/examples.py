@@ -222,6 +222,7 @@ def _case(
                 None if place is None else tuple(int(v) for v in place[0, j]),
             )
             for j, (i, s) in enumerate(zip(near.index[0], near.similarity[0], strict=True))
+            if i >= 0
         ),
         contributors=tuple(
             Neighbor(int(rows.numbers[i]), float("nan"), float(contributions[i])) for i in order

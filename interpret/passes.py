@@ -199,6 +199,9 @@ def explain_failure(model: nn.Module, batch: Any, error: Exception) -> Interpret
             None,
         )
         need = f"; {where!r} takes {wants} features" if wants else ""
+        if wants:
+            advice = "give the model's own inputs only: drop other columns, or name the label column as such"
+            return WidthMismatch(f"the data does not fit the model{need}, the batch is {shapes}; {advice}")
         return WidthMismatch(f"the data does not fit the model{need}, the batch is {shapes} ({at}{text})")
     if isinstance(error, IndexError) and isinstance(module, nn.Embedding):
         return BadInput(

@@ -10,7 +10,7 @@ from functools import lru_cache
 from symbolic.expression import Apply, Constant, Tree, Variable, expand_terms, fold
 
 #: Functions that count for more than one node.
-_DEAR = {"sin": 3.0, "cos": 3.0, "tan": 3.0, "tanh": 3.0, "abs": 1.5, "exp": 1.5, "log": 1.5, "sqrt": 1.5}
+_DEAR = {"sin": 8.0, "cos": 8.0, "tan": 8.0, "tanh": 3.0, "abs": 1.5, "exp": 1.5, "log": 1.5, "sqrt": 1.5}
 _RARE = 2.5
 
 

@@ -107,8 +107,8 @@ def _figures(part: FormulaPart, units: Mapping[str, str]) -> tuple[Figure, ...]:
         figures.append(
             Figure(
                 "Frontier",
-                "Each dot is the best formula of its size; lower is closer to the network's gradient. "
-                "The ringed one is chosen: larger ones gain nothing beyond the noise.",
+                "Each dot is a formula; lower is closer to the network's gradient. The ringed one is chosen: the "
+                "plainest that the others do not beat by more than noise. Size counts nodes; a sine is no plain node.",
                 symbolic.frontier(part.frontier),
             )
         )

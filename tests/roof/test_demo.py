@@ -13,7 +13,8 @@ import pytest
 
 import gp
 import interpret
-from interpret.demo import Case, digits
+import symbolic
+from interpret.demo import Case, digits, ellipse
 
 
 def twinscope(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,15 +44,27 @@ def test_three_units_of_each_network_by_both_engines(demo_run: Path) -> None:
 def test_the_hidden_rule_is_found(demo_run: Path) -> None:
     with interpret.open_run(demo_run) as run:
         neuron = run.load("out[0]", model="ellipse")
-    formula = neuron.formula
     assert neuron.verdict == "EXACT"
-    assert formula is not None
-    parts = re.fullmatch(r"(?:([\d.]+) \* )?x0\^2 \+ (?:([\d.]+) \* )?x1\^2", formula.expression)
-    assert parts, formula.expression
-    ratio = float(parts[2] or 1) / float(parts[1] or 1)
-    assert 1.9 <= ratio <= 2.1
-    assert formula.link is not None
-    assert formula.link.r2 > 0.99
+    assert neuron.formula is not None
+    assert 1.9 <= _ratio(neuron.formula.expression) <= 2.1
+    assert neuron.formula.link is not None
+    assert neuron.formula.link.r2 > 0.99
+
+
+def _ratio(expression: str) -> float:
+    """b/a of a·x0² + b·x1²."""
+    parts = re.fullmatch(r"(?:([\d.]+) \* )?x0\^2 \+ (?:([\d.]+) \* )?x1\^2", expression)
+    assert parts, expression
+    return float(parts[2] or 1) / float(parts[1] or 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_hidden_rule_is_found_whatever_the_seed(seed: int) -> None:
+    trained = ellipse(seed=seed)
+    found = symbolic.fit(interpret.Probe(trained.model, "out[0]"), trained.X)
+    assert 1.9 <= _ratio(found.expression) <= 2.1
+    assert found.verdict == "EXACT"
 
 
 def test_breast_cancer_rows_carry_their_names(demo_run: Path) -> None:

@@ -53,7 +53,7 @@ class Address:
     def place(self) -> str:
         """The address without its index."""
         call = "" if self.call is None else f"@{self.call}"
-        keys = (f".{key}" if _NAME.fullmatch(key) else f"[{_quoted(key)}]" for key in self.keys)
+        keys = (f".{key}" if _NAME.fullmatch(key) else f"[{quoted(key)}]" for key in self.keys)
         return "".join((self.path + call, *keys))
 
     def with_index(self, index: tuple[Any, ...] | None) -> Address:
@@ -272,5 +272,6 @@ def _item_text(item: Any) -> str:
     return str(item)
 
 
-def _quoted(key: str) -> str:
+def quoted(key: str) -> str:
+    """A key as the grammar quotes it."""
     return f'"{key}"' if '"' not in key else f"'{key}'"

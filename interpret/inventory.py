@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,7 @@ def _listed(path: str, module: nn.Module, seen: _Seen | None) -> list[Layer]:
     again = {keys: tuple(value.shape) for keys, value in structure.leaves(seen.again)}
     found = []
     for keys, value in parts:
-        name = ".".join(filter(None, (path, *keys))) if len(parts) > 1 else path
+        name = _address(path, keys, module) if len(parts) > 1 else path
         what = f"{kind} → {keys[-1]}" if len(parts) > 1 else kind
         shape = _row_shape(value, seen.rows, again.get(keys, ()))
         units = 0 if shape is None else shape[unit_axis(module, shape)] if shape else 1
@@ -178,6 +179,19 @@ def _listed(path: str, module: nn.Module, seen: _Seen | None) -> list[Layer]:
             Layer(name, what, tuple(value.shape) if shape is None else shape, units, parameters, seen.calls)
         )
     return found
+
+
+def _address(path: str, keys: tuple[str, ...], module: nn.Module) -> str:
+    """The address of a part of an output; keys are quoted that are no plain name, or the name of a submodule."""
+    inside = dict(module.named_modules())
+    text = path
+    for key in keys:
+        plain = re.fullmatch(r"\w+", key) is not None
+        if plain and not (text == path and key in inside):
+            text = f"{text}.{key}" if text else key
+        else:
+            text += f"[{addressing.quoted(key)}]"
+    return text
 
 
 def _heads(path: str, module: nn.MultiheadAttention, seen: _Seen | None) -> list[Layer]:

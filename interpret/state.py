@@ -80,7 +80,15 @@ def _keep_buffers(undo: ExitStack, model: nn.Module) -> None:
         if buffer is not None
     ]
 
+    # Buffers that the forward pass makes are taken away again, and those that were None are None again.
+    named = [(module, dict(module._buffers)) for module in model.modules()]
+
     def restore() -> None:
+        for module, before in named:
+            for name in set(module._buffers) - set(before):
+                del module._buffers[name]
+                module._non_persistent_buffers_set.discard(name)
+            module._buffers.update(before)
         for module, name, buffer, version, copy in kept:
             module._buffers[name] = buffer
             if version < 0 or buffer._version != version:

@@ -34,13 +34,13 @@ def layers(
 
         X = load(data, target=label, categorical=categorical).X
     found = inventory(net, X)
-    columns = ("path", "kind", "shape", "units", "parameters")
+    columns = ("path", "kind", "shape", "units", "parameters", "calls")
     rows = [[getattr(layer, name) for name in columns] for layer in found]
     if json:
         terminal.out(terminal.json_text([dict(zip(columns, row, strict=True)) for row in rows]))
         return 0
     shown = [[_shape(value) for value in row] for row in rows]
-    terminal.console().print(terminal.grid(columns, shown, right=["units", "parameters"]))
+    terminal.console().print(terminal.grid(columns, shown, right=["units", "parameters", "calls"]))
     return 0
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from sweep import prepare, results
 
-from interpret.cluster import Cluster
-from interpret.session import Order
 from interpret.sweep import sweep
+from interpret.sweeping.cluster import Cluster
+from interpret.sweeping.session import Order
 
 
 def killer(cluster: Any, every: float, done: threading.Event, kills: list[float]) -> None:

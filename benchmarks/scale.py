@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from sweep import prepare
 
-from interpret.session import Order, Session, one_thread
 from interpret.store import create_run
+from interpret.sweeping.session import Order, Session, one_thread
 
 
 def cpu(call: Callable[[], object]) -> float:

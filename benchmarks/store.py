@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from interpret.codec import Encoded, encode
 from interpret.explanation import (
     ExamplePart,
     FormulaPart,
@@ -33,6 +32,7 @@ from interpret.explanation import (
     Thumbnail,
 )
 from interpret.outcome import Verdict
+from interpret.runs.codec import Encoded, encode
 from interpret.store import Run, create_run, open_run
 
 TEMPLATES = 500

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from sweep import prepare
 
-from interpret.session import one_thread_environment
 from interpret.store import open_run
+from interpret.sweeping.session import one_thread_environment
 
 
 class Reader(threading.Thread):

@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from interpret.session import one_thread_environment
 from interpret.store import open_run
+from interpret.sweeping.session import one_thread_environment
 
 NET = """
 from collections import OrderedDict
@@ -33,7 +33,7 @@ model = nn.Sequential(OrderedDict(
 #: Numerics with as many threads as there are cores; the command line itself always uses one.
 MANY_THREADS = """
 import contextlib, sys
-from interpret import session
+from interpret.sweeping import session
 session.one_thread = contextlib.nullcontext
 from interpret.cli import run
 run()

@@ -372,7 +372,7 @@ class Distillation:
 
 
 def _rows(x: Any) -> int:
-    from interpret.batches import rows_of
+    from interpret.probing.batches import rows_of
 
     return rows_of(x) or 0
 

@@ -16,8 +16,8 @@ from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.posterior import METRICS
 from gp.rows import Gone, RowBlock, Rows, Streamed
 from interpret.errors import NotTraceable, UsageError
-from interpret.hashing import model_hash
 from interpret.probe import Probe
+from interpret.probing.hashing import model_hash
 
 
 def distill(

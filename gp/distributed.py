@@ -23,8 +23,8 @@ from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.rows import Gone, RowBlock
 from gp.sums import Sums
 from interpret.errors import UsageError
-from interpret.hashing import model_hash
 from interpret.probe import Probe
+from interpret.probing.hashing import model_hash
 
 _SUMMED = ("sum_h", "gram", "cross", "sum_v", "square_v")
 

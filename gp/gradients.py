@@ -11,12 +11,12 @@ from torch import nn
 from gp.activation import ActivationMap
 from gp.kernels import Array
 from gp.tracing import Watch
-from interpret import places
 from interpret.address import parse
-from interpret.batches import count
 from interpret.errors import ModelNeeded, UnknownLayer, UsageError
 from interpret.probe import Probe
-from interpret.reading import Reader
+from interpret.probing import places
+from interpret.probing.batches import count
+from interpret.probing.reading import Reader
 
 if TYPE_CHECKING:
     from gp.distillation import Distillation

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gp.tracing import first_row, tensors
-from interpret import batches as batching
 from interpret.probe import Probe
+from interpret.probing import batches as batching
 
 #: Noise on a mixture, as a share of the standard deviation of the input it is added to.
 NOISE = 0.1

@@ -12,12 +12,12 @@ import torch
 
 from gp.affine import Call
 from gp.tracing import Recorder, Watch, first_row, tensors
-from interpret import batches as batching
-from interpret import places, structure
 from interpret.errors import InterpretError, NotTraceable
 from interpret.probe import Probe
-from interpret.reading import Values
-from interpret.state import frozen
+from interpret.probing import batches as batching
+from interpret.probing import places, structure
+from interpret.probing.reading import Values
+from interpret.probing.state import frozen
 
 
 @contextmanager

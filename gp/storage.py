@@ -24,8 +24,8 @@ from gp.rows import Gone, Held, Rows
 from gp.sums import Sums
 from gp.tails import FUNCTIONS, Named
 from interpret.errors import LoadError
-from interpret.hashing import model_hash, versions
 from interpret.probe import Probe
+from interpret.probing.hashing import model_hash, versions
 
 FORMAT = 1
 _KEY = "twinscope-gp"

@@ -21,8 +21,8 @@ from gp.site import exact_products
 from interpret.address import parse
 from interpret.errors import ModelError, UsageError
 from interpret.probe import Probe
-from interpret.reading import Reader
-from interpret.state import frozen
+from interpret.probing.reading import Reader
+from interpret.probing.state import frozen
 
 #: Projections of each head, fewer where there are many heads: heads × D stays within ``MOST``.
 DIMENSION, LEAST, MOST = 512, 32, 16_384

@@ -29,8 +29,8 @@ _refuse_namesake()
 
 _HOME = {
     "Probe": "interpret.probe",
-    "Layer": "interpret.inventory",
-    "layers": "interpret.inventory",
+    "Layer": "interpret.probing.inventory",
+    "layers": "interpret.probing.inventory",
     "explain": "interpret.explaining",
     "Explanations": "interpret.explaining",
     "NeuronExplanation": "interpret.explanation",
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from interpret.explaining import Explanations as Explanations
     from interpret.explaining import explain as explain
     from interpret.explanation import NeuronExplanation as NeuronExplanation
-    from interpret.inventory import Layer as Layer
-    from interpret.inventory import layers as layers
     from interpret.outcome import Verdict as Verdict
     from interpret.probe import Probe as Probe
+    from interpret.probing.inventory import Layer as Layer
+    from interpret.probing.inventory import layers as layers
     from interpret.store import Run as Run
     from interpret.store import open_run as open_run
 

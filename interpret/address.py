@@ -9,7 +9,7 @@
 (second call), ``lstm.0[…, 3]`` (a position in a tuple), ``""`` (the model's own output). ``*`` is the one addition to
 NumPy: the axis is reduced as trailing axes are, so ``output[*, 42]`` is unit 42 over all tokens.
 
-Nothing here imports torch; what a path means for a model is :mod:`interpret.places`.
+Nothing here imports torch; what a path means for a model is :mod:`interpret.probing.places`.
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ def expand(model: nn.Module, X: Any, text: str, **settings: Any) -> list[str]:
         text: the address.
         settings: further arguments of :class:`interpret.Probe`, such as ``forward``.
     """
-    from interpret.inventory import unit_addresses
+    from interpret.probing.inventory import unit_addresses
 
     return unit_addresses(model, X, text, **settings)
 

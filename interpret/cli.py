@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from interpret import config
+from interpret.commands import config
 from interpret.errors import InterpretError
 
 #: The base of click's errors, from wherever typer has its click.
@@ -105,7 +105,7 @@ def layers(
     json: Json = False,
 ) -> int:
     """List a network's layers: their shapes, units and parameters."""
-    from interpret import verbs
+    from interpret.commands import verbs
 
     return verbs.layers(model, data, weights, label, categorical or (), json)
 
@@ -183,8 +183,8 @@ def explain(
 
     Interrupted or killed, the same command goes on where it stopped.
     """
-    from interpret import verbs
-    from interpret.session import Order
+    from interpret.commands import verbs
+    from interpret.sweeping.session import Order
 
     order = Order(
         model=model,
@@ -263,7 +263,7 @@ def query(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> int:
     """Ask a run which neurons compute what, and how far to trust it."""
-    from interpret import asking
+    from interpret.commands import asking
 
     filters: dict[str, Any] = {
         "uses": uses,
@@ -291,7 +291,7 @@ def report(
     quiet: Quiet = False,
 ) -> int:
     """Write a run as an HTML report that needs no network or server."""
-    from interpret import verbs
+    from interpret.commands import verbs
 
     return verbs.report(run, output, title, quiet)
 
@@ -303,7 +303,7 @@ def demo(
     quiet: Quiet = False,
 ) -> int:
     """Train three networks, explain nine neurons, write the report."""
-    from interpret import verbs
+    from interpret.commands import verbs
 
     return verbs.demo(out, seed, quiet)
 
@@ -316,7 +316,7 @@ def doctor(
     json: Json = False,
 ) -> int:
     """Check this installation, and a run: what works, what to do."""
-    from interpret import verbs
+    from interpret.commands import verbs
 
     return verbs.doctor(run, json)
 
@@ -343,7 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    from interpret.terminal import message
+    from interpret.commands.terminal import message
 
     message(f"twinscope: {text}")
     return code

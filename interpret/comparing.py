@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpret.crosscheck import mean_alignment
 from interpret.errors import UnknownNeuron
+from interpret.evidence.crosscheck import mean_alignment
 from interpret.explanation import Array, FormulaPart, NeuronExplanation
 from interpret.outcome import EXACT_MISALIGNMENT, Verdict
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpret import batches
 from interpret.errors import BadInput, LoadError, NameMismatch
+from interpret.probing import batches
 
 if TYPE_CHECKING:
-    from interpret.formats import Loaded
+    from interpret.inputs.formats import Loaded
 
 #: What a column can be. Derivatives are taken in continuous ones only.
 KINDS = ("continuous", "categorical", "boolean")
@@ -126,7 +126,7 @@ def load(
         NameMismatch: names are duplicated, contain NUL, or do not fit the data's width.
         BadInput: a column holds text that is not declared, or cells are empty.
     """
-    from interpret.formats import reader
+    from interpret.inputs.formats import reader
 
     path = Path(path)
     if not path.exists():
@@ -146,7 +146,7 @@ def _settled(
     units: dict[str, str],
 ) -> Data:
     if loaded.frame is not None:
-        from interpret.tables import from_frame
+        from interpret.inputs.tables import from_frame
 
         data = from_frame(loaded.frame, target, categorical, boolean, {**loaded.units, **units})
         return replace(data, path=str(path))

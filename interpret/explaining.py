@@ -10,9 +10,9 @@ import torch
 
 from interpret.address import expand
 from interpret.errors import UnknownNeuron, UsageError
-from interpret.explainer import Explainer, Settings
+from interpret.evidence.explainer import Explainer, Settings
+from interpret.evidence.thumbnails import Render
 from interpret.explanation import NeuronExplanation
-from interpret.thumbnails import Render
 
 Progress = Callable[[str, int, int], None]
 

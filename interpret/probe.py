@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from interpret import address as addressing
-from interpret import batches as batching
-from interpret import places
-from interpret.derivatives import Gradients
 from interpret.errors import UsageError
-from interpret.filling import Filled
-from interpret.gather import REDUCTIONS
-from interpret.inventory import Layer, layers
-from interpret.reading import Values
-from interpret.state import frozen
+from interpret.probing import batches as batching
+from interpret.probing import places
+from interpret.probing.derivatives import Gradients
+from interpret.probing.filling import Filled
+from interpret.probing.gather import REDUCTIONS
+from interpret.probing.inventory import Layer, layers
+from interpret.probing.reading import Values
+from interpret.probing.state import frozen
 
 __all__ = ["Layer", "Probe", "layers"]
 
@@ -79,7 +79,7 @@ class Probe:
         Every module's own ``reset_parameters`` draws; other parameters are permuted. The model itself and the global
         random state are not touched.
         """
-        from interpret.control import reinitialized
+        from interpret.probing.control import reinitialized
 
         return self._like(reinitialized(self.model, seed), self.address)
 

@@ -17,19 +17,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from interpret.answers import Answer, uncollected
 from interpret.errors import StoreDamaged, UnknownNeuron
-from interpret.query import select
-from interpret.rows import natural, text
-from interpret.schema import connect, named_errors, transaction
+from interpret.runs.answers import Answer, uncollected
+from interpret.runs.query import select
+from interpret.runs.rows import natural, text
+from interpret.runs.schema import connect, named_errors, transaction
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from interpret.codec import Encoded
     from interpret.explanation import NeuronExplanation
-    from interpret.files import ArrayFiles
+    from interpret.runs.codec import Encoded
+    from interpret.runs.files import ArrayFiles
 
 
 _LATEST = "FROM latest l JOIN neuron n ON n.id = l.neuron"
@@ -90,7 +90,7 @@ class Run:
     @cached_property
     def files(self) -> ArrayFiles:
         """The arrays of the run; loaded when needed, for queries need none."""
-        from interpret.files import ArrayFiles
+        from interpret.runs.files import ArrayFiles
 
         return ArrayFiles(self.path / "arrays")
 
@@ -145,7 +145,7 @@ class Run:
 
     def check(self) -> list[str]:
         """What is wrong with the run; empty when it is sound. Nothing is changed."""
-        from interpret.checking import problems
+        from interpret.runs.checking import problems
 
         return problems(self)
 
@@ -155,7 +155,7 @@ class Run:
         The same result again (equal digest) is not stored twice; another result for the same address becomes
         its next revision, and what was there stays.
         """
-        from interpret.codec import encode
+        from interpret.runs.codec import encode
 
         encoded = encode(explanation)
         self.write_files(encoded)
@@ -170,7 +170,7 @@ class Run:
 
     def insert(self, explanation: NeuronExplanation, encoded: Encoded, plan: int | None) -> int:
         """The rows of one explanation, inside the caller's transaction."""
-        from interpret.writing import insert
+        from interpret.runs.writing import insert
 
         return insert(self.connection, explanation, encoded, plan)
 
@@ -216,7 +216,7 @@ class Run:
     def _decoded(self, row: sqlite3.Row) -> NeuronExplanation:
         import zlib
 
-        from interpret.codec import decode
+        from interpret.runs.codec import decode
 
         try:
             body = zlib.decompress(row["body"])
@@ -265,7 +265,7 @@ class Run:
 
     def blob(self, key: str) -> bytes:
         """A stored picture (codec.Reader)."""
-        from interpret.codec import sha256
+        from interpret.runs.codec import sha256
 
         with self.reading():
             row = self.connection.execute("SELECT content FROM blob WHERE hash = ?", (key,)).fetchone()
@@ -275,7 +275,7 @@ class Run:
 
     def table(self, pattern: str | None = None, **filters: Any) -> Answer:
         """``query`` as plain rows, without pandas; the arguments are those of
-        :func:`interpret.query.select`.
+        :func:`interpret.runs.query.select`.
         """
         with self.reading(), uncollected():
             return select(self.connection, pattern, **filters)
@@ -295,7 +295,7 @@ class Run:
             uses: variables that the formula must have.
             has: operators or functions that the formula must have.
             filters: verdict, min_alignment, where, like, sort, descending, limit, revisions: see
-                :func:`interpret.query.select`.
+                :func:`interpret.runs.query.select`.
 
         Raises:
             QueryError: a filter does not parse or names no column.

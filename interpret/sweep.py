@@ -14,14 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from interpret.claims import Claims, Counts, Failure, Heart
-from interpret.codec import Encoded
-from interpret.deadline import Expired, deadline
 from interpret.errors import InterpretError
 from interpret.explanation import NeuronExplanation
-from interpret.session import Order, Prepared, Session
+from interpret.runs.claims import Claims, Counts, Failure, Heart
+from interpret.runs.codec import Encoded
+from interpret.runs.temporary import clear
 from interpret.store import Run, create_run
-from interpret.temporary import clear
+from interpret.sweeping.deadline import Expired, deadline
+from interpret.sweeping.session import Order, Prepared, Session
 
 #: Seconds between looks at what other processes did.
 _PAUSE = 0.5
@@ -115,7 +115,7 @@ class Stop:
 
 def attempt(session: Session, address: str) -> Result:
     """Explain one neuron and encode it; an error becomes part of the result."""
-    from interpret.codec import encode
+    from interpret.runs.codec import encode
 
     started = time.perf_counter()
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from interpret.commands.terminal import grid
 from interpret.explanation import ExamplePart, FormulaPart, NeuronExplanation, QueryCase
 from interpret.outcome import Verdict
 from interpret.report.clean import close_to_one, number, percent, signed, visible
-from interpret.terminal import grid
 
 if TYPE_CHECKING:
     from rich.console import Group

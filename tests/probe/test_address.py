@@ -12,7 +12,7 @@ from torch import nn
 import interpret
 from interpret.address import Address, Reduced, expand, parse, settle
 from interpret.errors import AddressError, IndexOutOfRange
-from interpret.gather import REDUCTIONS, take
+from interpret.probing.gather import REDUCTIONS, take
 
 
 @pytest.mark.parametrize(

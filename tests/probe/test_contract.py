@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils import weight_norm as old_weight_norm
 
 import interpret
-import interpret.structure
+import interpret.probing.structure
 
 N = 4
 
@@ -509,7 +509,7 @@ def prepared(case: Case) -> tuple[nn.Module, Any]:
 
 def as_model(X: Any, model: nn.Module) -> Any:
     dtype = next((p.dtype for p in model.parameters()), torch.float64)
-    return interpret.structure.mapped(lambda t: t.to(dtype) if t.is_floating_point() else t, X)
+    return interpret.probing.structure.mapped(lambda t: t.to(dtype) if t.is_floating_point() else t, X)
 
 
 def call(model: nn.Module, X: Any, case: Case) -> Any:
@@ -524,13 +524,13 @@ def reference(model: nn.Module, X: Any, case: Case) -> tuple[torch.Tensor, torch
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     X = as_model(X, model)
-    X = interpret.structure.mapped(lambda t: t.clone().requires_grad_(t.is_floating_point()), X)
+    X = interpret.probing.structure.mapped(lambda t: t.clone().requires_grad_(t.is_floating_point()), X)
     seen: list[Any] = []
     place: list[torch.Tensor] = []
 
     def keep(module: nn.Module, args: Any, out: Any) -> Any:
         seen.append(out)
-        return interpret.structure.mapped(torch.clone, out)
+        return interpret.probing.structure.mapped(torch.clone, out)
 
     def root(module: nn.Module, args: Any, out: torch.Tensor) -> torch.Tensor:
         place.append(out.detach().clone().requires_grad_())
@@ -540,9 +540,9 @@ def reference(model: nn.Module, X: Any, case: Case) -> tuple[torch.Tensor, torch
     if case.wrt in known and case.wrt:
         known[case.wrt].register_forward_hook(root)
     else:
-        place.append(interpret.structure.pick(X, tuple(filter(None, case.wrt.split(".")))))
+        place.append(interpret.probing.structure.pick(X, tuple(filter(None, case.wrt.split(".")))))
     known[case.module].register_forward_hook(keep)
-    call(model, interpret.structure.mapped(torch.clone, X), case)
+    call(model, interpret.probing.structure.mapped(torch.clone, X), case)
     torch.backends.mha.set_fastpath_enabled(fastpath)
     y = case.read(seen[case.call])
     flat = y.reshape(N, -1)
@@ -559,7 +559,7 @@ def reference(model: nn.Module, X: Any, case: Case) -> tuple[torch.Tensor, torch
 def test_values_and_gradients_are_those_of_plain_autograd(case: Case, snapshot: Callable) -> None:
     model, X = prepared(case)
     values, gradients = reference(model, X, case)
-    before, given = snapshot(model), interpret.structure.mapped(torch.clone, X)
+    before, given = snapshot(model), interpret.probing.structure.mapped(torch.clone, X)
     for batch_size in (N, 3):
         probe = interpret.Probe(model, case.layer, wrt=case.wrt, batch_size=batch_size, **case.options)
         same(probe.values(X), values, case.tolerance)
@@ -575,7 +575,9 @@ def test_values_and_gradients_are_those_of_plain_autograd(case: Case, snapshot: 
             same(unit.values(X), by_unit[:, index], case.tolerance)
             same(unit.gradients(X), grad_by_unit[:, index], case.tolerance)
     assert snapshot(model) == before
-    for (_, a), (_, b) in zip(interpret.structure.leaves(X), interpret.structure.leaves(given), strict=True):
+    for (_, a), (_, b) in zip(
+        interpret.probing.structure.leaves(X), interpret.probing.structure.leaves(given), strict=True
+    ):
         assert torch.equal(a, b), "the caller's data was changed"
 
 

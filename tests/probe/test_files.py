@@ -22,8 +22,8 @@ from torch import nn
 from interpret import Probe
 from interpret.data import Data, as_batchable, check_names, load
 from interpret.errors import LoadError, LoadRefused, NameMismatch
+from interpret.inputs.tables import from_frame, with_units
 from interpret.loading import load_model, read_weights
-from interpret.tables import from_frame, with_units
 
 TABLE = "length [m],mass [kg],alive,colour,target\n1.5,2,True,red,0\n3,4.25,False,blue,1\n5,6,True,red,0\n"
 
@@ -243,7 +243,7 @@ def test_the_malicious_pickle_is_malicious(folder: Path) -> None:
 
 def test_the_ground_imports_no_engine_and_nothing_heavy() -> None:
     code = (
-        "import sys, interpret.probe, interpret.data, interpret.loading, interpret.state\n"
+        "import sys, interpret.probe, interpret.data, interpret.loading, interpret.probing.state\n"
         "heavy = {'pandas', 'sympy', 'gpytorch', 'matplotlib', 'sklearn', 'gp', 'symbolic', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import interpret
 from interpret import Probe
 from interpret.data import Data
-from interpret.derivatives import Gradients
-from interpret.state import frozen
+from interpret.probing.derivatives import Gradients
+from interpret.probing.state import frozen
 
 X = np.random.default_rng(0).normal(size=(11, 3))
 

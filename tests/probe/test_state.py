@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import interpret
-from interpret.state import frozen
+from interpret.probing.state import frozen
 
 
 class Restless(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpret.structure import children, leaves, mapped, pick, put, single
+from interpret.probing.structure import children, leaves, mapped, pick, put, single
 
 Point = collections.namedtuple("Point", ["x", "y"])
 

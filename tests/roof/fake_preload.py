@@ -8,6 +8,6 @@ from typing import Any
 def dask_setup(worker: Any) -> None:
     import fake_sweep
 
-    from interpret import cluster
+    from interpret.sweeping import cluster
 
     cluster.Session = fake_sweep.FakeSession  # type: ignore[misc]

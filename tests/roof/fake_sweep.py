@@ -16,8 +16,8 @@ from pathlib import Path
 
 from interpret.errors import DeadUnit
 from interpret.explanation import NeuronExplanation
-from interpret.session import Order, Prepared, Session
 from interpret.sweep import Outcome, Serial, Stop, sweep
+from interpret.sweeping.session import Order, Prepared, Session
 
 _spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("conftest.py"))
 assert _spec is not None and _spec.loader is not None
@@ -64,7 +64,7 @@ def run(out: Path, count: int, seconds: float, seed: int = 0, stop: Stop | None 
 
 if __name__ == "__main__":
     if len(sys.argv) == 2:
-        from interpret.worker import main
+        from interpret.sweeping.worker import main
 
         main(int(sys.argv[1]), FakeSession)
         sys.exit()

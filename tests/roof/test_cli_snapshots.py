@@ -139,7 +139,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 import fake_sweep
-from interpret import verbs
+from interpret.commands import verbs
 from interpret.sweep import Serial
 order = fake_sweep.order(60, 0.05)
 verbs.executor = lambda order, how: Serial(order, fake_sweep.FakeSession(order))

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 from interpret.cli import app, main
+from interpret.commands.terminal import csv_text, figure, json_text, safe
 from interpret.explanation import NeuronExplanation
 from interpret.store import create_run, open_run
-from interpret.terminal import csv_text, figure, json_text, safe
 
 Make = Callable[..., NeuronExplanation]
 Capture = pytest.CaptureFixture[str]
@@ -222,9 +222,9 @@ def test_failed_neurons_end_with_three(work: Path, capsys: Capture) -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     from fake_sweep import FakeSession
 
-    from interpret import verbs
-    from interpret.session import Order
+    from interpret.commands import verbs
     from interpret.sweep import Serial
+    from interpret.sweeping.session import Order
 
     order = Order(model="net.py:model", data="0.0", neurons=("fc[0]", "error[0]"))
     session = Serial(order, FakeSession(order))
@@ -282,14 +282,14 @@ def test_figures_and_formats() -> None:
     assert json.loads(json_text([{"a": float("nan"), "b": (1.0, float("inf"))}])) == [
         {"a": None, "b": [1.0, None]}
     ]
-    from interpret.answers import Table
+    from interpret.runs.answers import Table
 
     text = csv_text(Table(("a", "b"), [("=cmd()", None), ("plain", 1.5)]))
     assert text == "a,b\n'=cmd(),\nplain,1.5"
 
 
 def test_errors_inside_are_one_message(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from interpret import asking
+    from interpret.commands import asking
 
     def broken(*_: object) -> int:
         raise RuntimeError("unexpected")
@@ -304,7 +304,7 @@ def test_errors_inside_are_one_message(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_errors_of_the_system_are_named(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from interpret import asking
+    from interpret.commands import asking
 
     def broken(*_: object) -> int:
         raise PermissionError(13, "Permission denied", "x")
@@ -316,7 +316,7 @@ def test_errors_of_the_system_are_named(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_an_interrupt_before_the_first_neuron(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from interpret import verbs
+    from interpret.commands import verbs
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from interpret import doctor
-from interpret.doctor import Check, Status, as_json, as_text, collect, healthy
+from interpret.commands import doctor
+from interpret.commands.doctor import Check, Status, as_json, as_text, collect, healthy
 from interpret.errors import BackendCrashed
 
 MANIFEST = """
@@ -167,7 +167,8 @@ def test_the_text_and_json_hold_every_check():
 
 def test_collecting_imports_nothing_heavy():
     code = (
-        "import sys; from interpret import doctor; doctor._cuda = lambda: doctor.Check('CUDA', doctor.Status.OK, '');"
+        "import sys; from interpret.commands import doctor;"
+        "doctor._cuda = lambda: doctor.Check('CUDA', doctor.Status.OK, '');"
         "doctor.collect({}); print([m for m in ('torch', 'pysr', 'juliacall', 'sympy', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run(

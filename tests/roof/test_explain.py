@@ -13,7 +13,7 @@ from torch import nn
 import interpret
 from interpret import errors
 from interpret.demo import train
-from interpret.explainer import Explainer, Settings
+from interpret.evidence.explainer import Explainer, Settings
 from interpret.explanation import NeuronExplanation
 
 RULE = "x0² + 2·x1² > 1"

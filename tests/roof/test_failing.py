@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from interpret.failing import failing_region, middle, satisfies
+from interpret.evidence.failing import failing_region, middle, satisfies
 
 
 def square(n: int = 900, d: int = 3, seed: int = 0) -> np.ndarray:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interpret.answers import ANSWER
 from interpret.errors import ExpressionError, QueryError, UnknownNeuron
 from interpret.explanation import NeuronExplanation
-from interpret.query import matcher
-from interpret.schema import FIGURES, TEXTS
+from interpret.runs.answers import ANSWER
+from interpret.runs.query import matcher
+from interpret.runs.schema import FIGURES, TEXTS
 from interpret.store import Run, create_run
 from symbolic.expression import to_json
 from symbolic.parser import parse
@@ -170,7 +170,7 @@ def test_a_frame_has_every_column(run: Run) -> None:
 
 def test_packed_figures_are_the_columns(run: Run) -> None:
     """What is fetched packed is what conditions compare, also for strings of fewer figures."""
-    from interpret.answers import Answer, join, pack, unpack
+    from interpret.runs.answers import Answer, join, pack, unpack
 
     columns = ", ".join(FIGURES)
     stored = [dict(row) for row in run.connection.execute(f"SELECT {columns} FROM neuron ORDER BY sort")]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from interpret.errors import QueryError
 from interpret.explanation import NeuronExplanation
+from interpret.runs.where import COLUMNS, parse
 from interpret.store import Run, create_run
-from interpret.where import COLUMNS, parse
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import symbolic
+from interpret.evidence.formulas import formula_part
+from interpret.evidence.verdict import judge
 from interpret.explanation import NeuronExplanation, Provenance
-from interpret.formulas import formula_part
 from interpret.report import write
-from interpret.verdict import judge
 from symbolic.backends.pysr import PySR
 from symbolic.expression import value_and_gradient
 

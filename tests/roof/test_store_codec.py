@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interpret.codec import Memory, canonical, decode, encode, sha256, unpack
 from interpret.errors import StoreDamaged
 from interpret.explanation import NeuronExplanation, Provenance
 from interpret.outcome import Verdict
+from interpret.runs.codec import Memory, canonical, decode, encode, sha256, unpack
 
 
 def same(a: Any, b: Any) -> bool:

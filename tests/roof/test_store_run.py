@@ -15,14 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interpret import schema
-from interpret.codec import encode
 from interpret.errors import InterpretError, StoreDamaged, StoreError, StoreLocked, UnknownNeuron
 from interpret.explanation import NeuronExplanation
-from interpret.migrations import MIGRATIONS, VERSION
-from interpret.schema import DATABASE
+from interpret.runs import schema
+from interpret.runs.codec import encode
+from interpret.runs.migrations import MIGRATIONS, VERSION
+from interpret.runs.schema import DATABASE
+from interpret.runs.temporary import clear
 from interpret.store import create_run, open_run
-from interpret.temporary import clear
 
 Make = Callable[..., NeuronExplanation]
 
@@ -76,7 +76,7 @@ def test_two_networks_share_an_address(tmp_path: Path, make: Make) -> None:
 
 
 def test_find_wants_the_same_model_data_and_settings(tmp_path: Path, make: Make) -> None:
-    from interpret.rows import fingerprint
+    from interpret.runs.rows import fingerprint
 
     e = make()
     with create_run(tmp_path) as run:

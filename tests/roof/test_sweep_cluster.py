@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from interpret.cluster import Cluster, ship, unpack
 from interpret.errors import BackendMissing, LoadError, UsageError
-from interpret.session import Order
 from interpret.store import open_run
 from interpret.sweep import Serial, sweep
+from interpret.sweeping.cluster import Cluster, ship, unpack
+from interpret.sweeping.session import Order
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fake_sweep
@@ -102,7 +102,7 @@ def test_workers_may_be_killed(tmp_path: Path, cluster: Any) -> None:
 
 @needs_dask
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interpret.cluster.CONNECT", 1)
+    monkeypatch.setattr("interpret.sweeping.cluster.CONNECT", 1)
     with pytest.raises(UsageError, match="no Dask scheduler answers at tcp"):
         Cluster(fake_sweep.order(1, 0.0), "tcp://127.0.0.1:9")
 
@@ -127,7 +127,7 @@ def test_files_travel_by_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert Path(moved.data).read_text() == "a\n1\n" and Path(moved.data).is_relative_to(away)
     (home / "net.py").unlink()
     assert unpack(shipped, away).model.endswith("net.py:model")
-    monkeypatch.setattr("interpret.cluster.LARGEST", 3)
+    monkeypatch.setattr("interpret.sweeping.cluster.LARGEST", 3)
     with pytest.raises(LoadError, match="disk that all workers share"):
         unpack(
             ship(replace(order, model="package.net:model"))

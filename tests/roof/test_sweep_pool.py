@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from interpret.errors import InterpretError, UnknownLayer
-from interpret.frames import error_from_plain, error_to_plain, result_from_bytes, result_to_bytes
-from interpret.pool import Pool
-from interpret.session import Order
 from interpret.store import open_run
 from interpret.sweep import Event, Result, Serial, attempt, sweep
+from interpret.sweeping.frames import error_from_plain, error_to_plain, result_from_bytes, result_to_bytes
+from interpret.sweeping.pool import Pool
+from interpret.sweeping.session import Order
 
 sys.path.insert(0, str(Path(__file__).parent))
 import fake_sweep
@@ -87,7 +87,7 @@ def test_a_slow_neuron_is_ended_by_the_limit(tmp_path: Path, kind: str) -> None:
 def test_a_neuron_that_hangs_in_a_library_loses_its_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interpret.pool._GRACE", 0.3)
+    monkeypatch.setattr("interpret.sweeping.pool._GRACE", 0.3)
     order = named("hang[0]", "fc[0]", limit=0.3)
     outcome = sweep(order, tmp_path, executor=pool(order, 2))
     assert (outcome.counts.done, outcome.counts.failed) == (1, 1)
@@ -112,7 +112,7 @@ def test_the_same_plan_with_more_neurons_goes_on(tmp_path: Path) -> None:
 
 def test_layers_are_shared_out(tmp_path: Path) -> None:
     """Two workers begin with different layers, and each stays with its own while it lasts."""
-    from interpret.claims import Claims
+    from interpret.runs.claims import Claims
     from interpret.store import create_run
 
     with create_run(tmp_path) as run:
@@ -128,8 +128,8 @@ def test_layers_are_shared_out(tmp_path: Path) -> None:
 
 
 def test_claims_of_the_dead_are_taken_and_of_the_living_are_not(tmp_path: Path) -> None:
-    from interpret import claims as module
-    from interpret.claims import Claims, is_gone, new_owner
+    from interpret.runs import claims as module
+    from interpret.runs.claims import Claims, is_gone, new_owner
     from interpret.store import create_run
 
     me = new_owner()
@@ -154,8 +154,8 @@ def test_claims_of_the_dead_are_taken_and_of_the_living_are_not(tmp_path: Path) 
 def test_heartbeats_reach_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    from interpret import claims as module
-    from interpret.claims import Claims, Heart
+    from interpret.runs import claims as module
+    from interpret.runs.claims import Claims, Heart
     from interpret.store import create_run
 
     monkeypatch.setattr(module, "BEAT", 0.02)

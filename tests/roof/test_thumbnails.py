@@ -11,7 +11,7 @@ import torch
 from matplotlib.image import imread
 
 from interpret.errors import UsageError
-from interpret.thumbnails import ROW_VALUES, Thumbnailer, png
+from interpret.evidence.thumbnails import ROW_VALUES, Thumbnailer, png
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (3, 6, 9), (6, 9, 3)])

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from interpret.crosscheck import crosscheck
-from interpret.explainer import Explainer, Settings
+from interpret.evidence.crosscheck import crosscheck
+from interpret.evidence.explainer import Explainer, Settings
+from interpret.evidence.verdict import judge
 from interpret.outcome import Verdict
-from interpret.verdict import judge
 
 
 def _cases() -> ModuleType:

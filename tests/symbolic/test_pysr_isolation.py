@@ -38,7 +38,7 @@ PySR().capabilities()
 with PySR([sys.executable, {str(FAKE)!r}, "slow"]) as backend:
     formula = symbolic.fit_gradients(points, points * [2, 4], engine=backend)
 assert formula.engine == "pysr"
-from interpret import doctor
+from interpret.commands import doctor
 doctor.collect()
 assert not [name for name in sys.modules if name.split(".")[0] in ("juliacall", "juliapkg", "julia", "pysr")]
 print("clean")

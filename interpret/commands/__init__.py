@@ -1,0 +1,1 @@
+"""What each command does and prints; `interpret.cli` parses the words and calls these."""

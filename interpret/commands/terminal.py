@@ -1,0 +1,165 @@
+"""What the command line prints: tables, lines of JSON, messages, and progress when a person is looking.
+
+Text from data, models and formulas is made safe here: control characters, which a terminal would obey, are
+shown as "�", and nothing is read as markup.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from interpret.runs.answers import Rows
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def safe(text: object) -> str:
+    """Text that a terminal prints and does not obey; lone surrogates, which cannot be encoded, are
+    replaced.
+    """
+    return _CONTROL.sub("�", str(text)).encode("utf-8", "replace").decode("utf-8")
+
+
+def out(text: str) -> None:
+    """A line on standard output, whatever its encoding can show."""
+    _write(sys.stdout, text)
+
+
+def message(text: str) -> None:
+    """A line on standard error."""
+    _write(sys.stderr, safe(text))
+
+
+def _write(stream: Any, text: str) -> None:
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:
+        stream.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+    stream.flush()
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that takes text as it is: no markup, no highlighting."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+#: Columns that are read as a whole: never cut into two lines.
+_WHOLE = frozenset({"address", "verdict", "path", "kind", "error"})
+
+
+def grid(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
+    """A rich table; columns named in ``right`` are numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    numeric = set(right)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in headers:
+        short = name in numeric or name in _WHOLE
+        justify: Literal["left", "right"] = "right" if name in numeric else "left"
+        table.add_column(Text(safe(name)), justify=justify, overflow="fold", no_wrap=short)
+    for row in rows:
+        table.add_row(*(Text(figure(value)) for value in row))
+    return table
+
+
+def figure(value: object) -> str:
+    """A value as people read it: four digits of a float, a dot for what is unknown."""
+    if value is None:
+        return "·"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return "·" if math.isnan(value) else str(value)
+        return f"{value:.4g}" if abs(value) < 1e-3 and value else f"{value:.4f}".rstrip("0").rstrip(".")
+    return safe(value)
+
+
+def json_text(objects: Any) -> str:
+    """JSON without NaN or infinities, which it does not have: they become null."""
+    return json.dumps(_finite(objects), indent=1, ensure_ascii=True, allow_nan=False)
+
+
+def json_line(record: dict[str, Any]) -> str:
+    """One record on one line."""
+    return json.dumps(_finite(record), ensure_ascii=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def csv_text(answer: Rows) -> str:
+    """CSV with a header row. A text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(answer.columns)
+    for row in answer.rows:
+        writer.writerow([_cell(value) for value in row])
+    return stream.getvalue().rstrip("\n")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in ("=", "+", "@", "\t", "\r"):
+        return "'" + value
+    return "" if value is None else value
+
+
+#: Columns of the table that a person sees; the others are in --json and --csv.
+SHOWN = ("address", "verdict", "formula", "alignment", "r2")
+
+
+def shown_columns(answer: Rows, sort: str | None = None) -> list[str]:
+    """SHOWN, the network where there are several, and the column sorted by."""
+    names = list(SHOWN)
+    at = answer.columns.index("model")
+    if len({row[at] for row in answer.rows}) > 1:
+        names.insert(1, "model")
+    if sort is not None and sort not in names:
+        names.append(sort)
+    return names
+
+
+def answer_table(answer: Rows, sort: str | None = None) -> Table:
+    """An answer as a rich table."""
+    names = shown_columns(answer, sort)
+    places = [answer.columns.index(name) for name in names]
+    texts = ("address", "model", "verdict", "formula")
+    rows = ([row[i] for i in places] for row in answer.rows)
+    return grid(names, rows, right=[n for n in names if n not in texts])
+
+
+def markdown(answer: Rows, sort: str | None = None) -> str:
+    """An answer as a Markdown table."""
+    names = shown_columns(answer, sort)
+    places = [answer.columns.index(name) for name in names]
+    return markdown_lines(names, ([row[i] for i in places] for row in answer.rows))
+
+
+def markdown_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    body = [line(figure(value) for value in row) for row in rows]
+    return "\n".join([line(headers), line("---" for _ in headers), *body])

@@ -1,0 +1,169 @@
+"""What the verbs of the command line do, once their options are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interpret.commands import terminal
+from interpret.sweeping.session import Order
+
+if TYPE_CHECKING:
+    from interpret.sweep import Executor
+
+
+def layers(
+    model: str,
+    data: Path | None,
+    weights: Path | None,
+    label: str | None,
+    categorical: Sequence[str],
+    json: bool,
+) -> int:
+    """Print the layers of a network."""
+    from interpret.loading import load_model
+    from interpret.probing.inventory import layers as inventory
+
+    net = load_model(model, None if weights is None else str(weights))
+    X = None
+    if data is not None:
+        from interpret.data import load
+
+        X = load(data, target=label, categorical=categorical).X
+    found = inventory(net, X)
+    columns = ("path", "kind", "shape", "units", "parameters", "calls")
+    rows = [[getattr(layer, name) for name in columns] for layer in found]
+    if json:
+        terminal.out(terminal.json_text([dict(zip(columns, row, strict=True)) for row in rows]))
+        return 0
+    shown = [[_shape(value) for value in row] for row in rows]
+    terminal.console().print(terminal.grid(columns, shown, right=["units", "parameters", "calls"]))
+    return 0
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return " × ".join(map(str, value)) or "scalar"
+    return value
+
+
+@dataclass(frozen=True)
+class How:
+    """Options of a sweep that leave its results alone."""
+
+    jobs: int = 1
+    scheduler: str | None = None
+    retry_failed: bool = False
+    quiet: bool = False
+    json: bool = False
+
+
+def executor(order: Order, how: How) -> Executor:
+    """Where the neurons are explained: a Dask cluster, worker processes, or this process."""
+    if how.scheduler is not None:
+        from interpret.sweeping.cluster import Cluster
+
+        return Cluster(order, how.scheduler)
+    if how.jobs > 1:
+        from interpret.sweeping.pool import Pool
+
+        return Pool(order, how.jobs)
+    from interpret.sweep import Serial
+
+    return Serial(order)
+
+
+def explain(order: Order, out: Path, how: How) -> int:
+    """Sweep, with progress; 0, 3 when neurons failed, 130 when interrupted."""
+    from interpret.sweep import sweep
+    from interpret.sweeping.progress import Watcher
+
+    try:
+        with Watcher(how.quiet, how.json) as watcher:
+            outcome = sweep(
+                order, out, executor=executor(order, how), retry_failed=how.retry_failed, watch=watcher.tell
+            )
+    except KeyboardInterrupt:
+        terminal.message("twinscope: interrupted; the same command goes on where it stopped")
+        return 130
+    counts = outcome.counts
+    if outcome.interrupted:
+        left = counts.total - counts.done - counts.failed
+        terminal.message(
+            f"twinscope: interrupted with {left} of {counts.total} neurons left; "
+            f"the same command goes on where it stopped"
+        )
+        return 130
+    if not how.quiet and not how.json:
+        terminal.out(
+            f"{counts.done} of {counts.total} neurons explained in {out}; ask with: twinscope query {out}"
+        )
+    if counts.failed:
+        first = outcome.failures[0]
+        terminal.message(
+            f"twinscope: {counts.failed} of {counts.total} neurons failed, the first {first.address}: "
+            f"{first.error}: "
+            f"{first.message}\nSee them: twinscope query {out} --failed; "
+            f"try them again: the same command with --retry-failed"
+        )
+        return 3
+    return 0
+
+
+def report(path: Path, output: Path, title: str | None, quiet: bool) -> int:
+    """Write a run's report."""
+    from interpret.report import write
+    from interpret.store import open_run
+
+    with closing(open_run(path)) as run:
+        written = write(
+            run, output, title=title or f"{path.name}: what these neurons compute, and what they go by"
+        )
+    if not quiet:
+        terminal.out(f"report: {written}")
+    return 0
+
+
+def demo(out: Path, seed: int, quiet: bool) -> int:
+    """Run the demonstration."""
+    from interpret.demo import run
+
+    with _bar(quiet) as progress:
+        written = run(out, seed=seed, progress=progress)
+    if not quiet:
+        terminal.out(f"report: {written}")
+    return 0
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Any]:
+    """A callback (message, share) that draws bars on a terminal and prints each new message elsewhere."""
+    from interpret.sweeping.progress import Steps
+
+    with Steps(quiet) as steps:
+        yield steps.tell
+
+
+def doctor(path: Path | None, json: bool) -> int:
+    """Check the installation and a run."""
+    from interpret.commands.doctor import main
+
+    code = int(main(json=json))
+    if path is not None:
+        code = max(code, _check(path))
+    return code
+
+
+def _check(path: Path) -> int:
+    from interpret.store import open_run
+
+    with closing(open_run(path)) as run:
+        problems = run.check()
+    for problem in problems:
+        terminal.message(f"twinscope: {problem}")
+    if not problems:
+        terminal.out(f"{path}: sound")
+    return 2 if problems else 0

@@ -1,0 +1,1 @@
+"""Many neurons: sessions, local workers, a cluster, progress; `interpret.sweep` is their front."""

@@ -1,0 +1,57 @@
+"""A worker process of a local pool: ``python -m interpret.sweeping.worker FD`` answers messages on that descriptor.
+
+It is started with one thread per library, ignores Ctrl-C, which is the coordinator's to handle, and ends
+when the coordinator is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+
+from interpret.errors import InterpretError
+from interpret.sweep import attempt
+from interpret.sweeping.frames import error_to_plain, result_to_bytes
+from interpret.sweeping.session import Order, Session
+
+PREPARED, RESULT, FAILED = b"P", b"R", b"E"
+
+
+def main(descriptor: int, make: Callable[[Order], Session] = Session) -> None:
+    """Serve until told to end or until the coordinator is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a user's model prints belongs to the person's screen, not between our messages.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    connection = Connection(descriptor)
+    try:
+        _serve(connection, make)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _serve(connection: Connection, make: Callable[[Order], Session]) -> None:
+    session = make(Order.from_json(connection.recv_bytes().decode("utf-8")))
+    while True:
+        asked = json.loads(connection.recv_bytes())
+        if asked["do"] == "end":
+            return
+        if asked["do"] == "prepare":
+            connection.send_bytes(_prepared(session))
+        else:
+            connection.send_bytes(RESULT + result_to_bytes(attempt(session, asked["address"])))
+
+
+def _prepared(session: Session) -> bytes:
+    try:
+        return PREPARED + json.dumps(asdict(session.prepare())).encode("ascii")
+    except InterpretError as error:
+        return FAILED + json.dumps(error_to_plain(error)).encode("ascii")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

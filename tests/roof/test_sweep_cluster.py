@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 
 from interpret.errors import BackendMissing, LoadError, UsageError
 from interpret.store import open_run
-from interpret.sweep import Serial, sweep
+from interpret.sweep import Event, Serial, sweep
 from interpret.sweeping.cluster import Cluster, ship, unpack
 from interpret.sweeping.session import Order
 
@@ -79,24 +77,17 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, cluster: Any) -> None:
 def test_workers_may_be_killed(tmp_path: Path, cluster: Any) -> None:
     order = fake_sweep.order(24, 0.1)
     sweep(order, tmp_path / "one", executor=Serial(order, fake_sweep.FakeSession(replace(order, data="0"))))
-    done = threading.Event()
-    kills = []
+    kills: list[int] = []
 
-    def murder() -> None:
-        while not done.wait(1.5):
+    def murder(event: Event) -> None:
+        """Kill a worker after every sixth result while there is work to lose, whatever the clock says."""
+        if event.kind == "done" and event.counts.done in (4, 10, 16):
             pids = [worker.pid for worker in cluster.workers.values() if worker.pid]
-            if pids:
-                os.kill(pids[len(kills) % len(pids)], signal.SIGKILL)
-                kills.append(time.monotonic())
+            os.kill(pids[len(kills) % len(pids)], signal.SIGKILL)
+            kills.append(event.counts.done)
 
-    killer = threading.Thread(target=murder)
-    killer.start()
-    try:
-        outcome = sweep(order, tmp_path / "two", executor=Cluster(order, cluster.scheduler_address))
-    finally:
-        done.set()
-        killer.join()
-    assert outcome.counts.done == 24 and kills
+    outcome = sweep(order, tmp_path / "two", executor=Cluster(order, cluster.scheduler_address), watch=murder)
+    assert outcome.counts.done == 24 and outcome.counts.failed == 0 and kills == [4, 10, 16]
     assert digests(tmp_path / "two") == digests(tmp_path / "one")
 
 

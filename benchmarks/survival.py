@@ -75,22 +75,44 @@ def results(out: Path) -> list[tuple[object, ...]]:
         return [tuple(row) for row in run.connection.execute(sql)]
 
 
-def killed(folder: Path, arguments: list[str], kills: int, longest: float) -> tuple[int, list[int]]:
+class Moments:
+    """Random moments at which a sweep is sure to have work left: loading, or after so many of its results.
+
+    A moment after results is drawn in neurons, then moved on by a random part of the time a neuron takes.
+    """
+
+    def __init__(self, kills: int, neurons: int, loading: float, each: float) -> None:
+        self._rng = random.Random(0)
+        self._left, self._neurons, self._loading, self._each = kills, neurons, loading, each
+
+    def strike(self, process: subprocess.Popen[str], done: int) -> None:
+        """Wait for the next moment, and kill."""
+        share = (self._neurons - done) / self._left
+        after = self._rng.randint(0, max(0, min(round(2 * share), self._neurons - done - 3)))
+        if self._rng.random() < 0.2:
+            time.sleep(self._rng.uniform(0.0, self._loading))
+        else:
+            for _ in range(after + 1):  # the first line says that the sweep starts
+                process.stdout.readline()
+            time.sleep(self._rng.uniform(0.0, self._each))
+        process.send_signal(signal.SIGKILL)
+        self._left -= 1
+
+
+def killed(folder: Path, arguments: list[str], kills: int, moments: Moments) -> tuple[int, list[int]]:
     """Kill a sweep at random moments and resume it; kills that struck, and neurons done after each."""
-    rng = random.Random(0)
-    done, struck = [], 0
+    done, struck = [0], 0
     for _ in range(kills):
         process = start(folder, "killed", arguments)
-        try:
-            process.wait(timeout=rng.uniform(0.2, longest))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            struck += 1
+        moments.strike(process, done[-1])
         process.communicate()
+        struck += process.returncode == -signal.SIGKILL
+        found = 0
         if (folder / "killed" / "run.sqlite").exists():
             with open_run(folder / "killed") as run:
-                done.append(len(run))
-    return struck, done
+                found = len(run)
+        done.append(found)
+    return struck, done[1:]
 
 
 def undisturbed(folder: Path, arguments: list[str]) -> tuple[float, float]:
@@ -125,9 +147,10 @@ def main() -> None:
         loading, whole = undisturbed(folder, arguments)
         reader = Reader(folder / "killed")
         reader.start()
-        struck, done = killed(
-            folder, arguments, asked.kills, 1.5 * loading + 2.5 * (whole - loading) / asked.kills
-        )
+        moments = Moments(asked.kills, asked.neurons, loading, (whole - loading) / asked.neurons)
+        struck, done = killed(folder, arguments, asked.kills, moments)
+        assert struck == asked.kills, f"{asked.kills - struck} kills came when the sweep had ended"
+        assert done[-1] < asked.neurons, "nothing was left when the last kill struck"
         last = [start(folder, "killed", arguments) for _ in range(2 if asked.pair else 1)]
         for process in last:
             finish(process)

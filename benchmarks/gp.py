@@ -1,12 +1,13 @@
 """The GP engine beside other Gaussian processes: fidelity, contributions that cancel or not, seconds, memory.
 
     python benchmarks/gp.py [--gpex PATH] [--threads 2] [--methods ours]
-        [--only digits,attention,regression,meaning,scale]
+        [--only digits,attention,regression,meaning,noise,scale]
 
 Networks: a digits classifier (10 logits), the attention map of a spatial-attention classifier of digits (64
 positions), a regression MLP on diabetes. Inputs: held-out rows, mixtures λx + (1−λ)x' with λ in [−1, 2], uniform noise,
-FGSM-perturbed rows. Columns: the least pearson and R² over the heads, the median Σ|c|/|Σc| and the share of top-ten
-contributors of the predicted class at each row's predicted head, seconds to fit, peak memory beyond the start.
+FGSM-perturbed rows. Columns: the least pearson and R² over the heads; at each row's predicted head the median Σ|c|/|Σc|,
+the same over max(|Σc|, s) with s the head's standard deviation over the training rows, and the share of top-ten
+contributors of the predicted class; seconds to fit, peak memory beyond the start.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ PARTS = {
     "attention": ("gp_fidelity", "attention"),
     "regression": ("gp_fidelity", "regression"),
     "meaning": ("gp_meaning", "main"),
+    "noise": ("gp_noise", "main"),
     "scale": ("gp_scale", "main"),
 }
 

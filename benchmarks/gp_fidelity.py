@@ -66,11 +66,12 @@ def regression(arguments: Namespace) -> None:
 def run(task: Task, arguments: Namespace) -> None:
     """Fit every method once and print a row for each kind of input."""
     truth = {name: flat(task.probe.values(X).numpy()) for name, X in task.inputs.items()}
+    spread = flat(task.probe.values(task.split.X).numpy()).std(0)
     rows = []
     for name, fit in methods(task, arguments).items():
         fitted = measured(fit)
         for kind, X in task.inputs.items():
-            figures = judged(task, fitted.value, X, truth[kind])
+            figures = judged(task, fitted.value, X, truth[kind], spread)
             first = kind == "test"
             rows.append(
                 {
@@ -146,20 +147,24 @@ def rival(task: Task, fit: Callable[[torch.Tensor, torch.Tensor], rivals.Rival])
     return Method(mean, contributions if explains else None, model.rows.numpy())
 
 
-def judged(task: Task, method: Method, X: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Figures of one method on one kind of input."""
+def judged(
+    task: Task, method: Method, X: np.ndarray, truth: np.ndarray, spread: np.ndarray
+) -> dict[str, float]:
+    """Figures of one method on one kind of input; ``spread`` (L,) is each head's over the training rows."""
     made = method.mean(X)
     live = truth.std(0) > 1e-4
     pearson = [np.corrcoef(a, b)[0, 1] for a, b in zip(made.T[live], truth.T[live], strict=True)]
     r2 = 1 - ((made - truth) ** 2).sum(0)[live] / ((truth - truth.mean(0)) ** 2).sum(0)[live]
     figures: dict[str, Any] = {"pearson": min(pearson), "mean pearson": np.mean(pearson), "r2": r2.min()}
-    figures |= {"argmax": np.nan, "cancellation": np.nan, "contributors": np.nan}
+    figures |= {"argmax": np.nan, "cancellation": np.nan, "over s": np.nan, "contributors": np.nan}
     if truth.shape[1] > 1:
         figures["argmax"] = (made.argmax(1) == truth.argmax(1)).mean()
     if method.contributions is not None and (task.classes or truth.shape[1] == 1):
         head = made.argmax(1)
         c = method.contributions(X, head)
-        figures["cancellation"] = np.median(np.abs(c).sum(1) / np.abs(c.sum(1)))
+        size, total = np.abs(c).sum(1), np.abs(c.sum(1))
+        figures["cancellation"] = np.median(size / total)
+        figures["over s"] = np.median(size / np.maximum(total, spread[head]))
         if task.classes:
             top = np.argsort(-np.abs(c), axis=1)[:, :10]
             figures["contributors"] = (task.split.y[method.rows[top]] == head[:, None]).mean()

@@ -204,7 +204,8 @@ class Distillation:
         The last places of a query that has fewer distinct examples than another hold index −1 and NaN.
 
         ``by`` is "similarity" (normalised kernel), "contribution" (largest absolute share of the latent), "positive"
-        or "negative" (largest share of that sign).
+        or "negative" (largest share of that sign, and none of the other), "alike" (largest absolute share among the
+        examples of positive similarity: an example unlike the query argues by contrast, and far from the data many do).
         """
         head = self.head(head)
         return nearest.neighbors(self, self.query(self.as_queries(X)[0], head), k, head, by)

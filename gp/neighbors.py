@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gp.distillation import Distillation
 
 Tensor = torch.Tensor
-ORDERS = ("similarity", "contribution", "positive", "negative")
+ORDERS = ("similarity", "contribution", "positive", "negative", "alike")
 
 
 def correction(d: Distillation) -> Tensor | None:
@@ -141,7 +141,7 @@ def _candidates(d: Distillation, z: Tensor, head: int, by: str, keep: int) -> li
             share = (chosen * alpha[top.indices]).sum(-1)
         else:
             shares = (kernel * alpha).sum(-1)
-            top = _SCORES[by](shares).topk(min(best.keep, shares.shape[1]), dim=1)
+            top = _SCORES[by](shares, cosine).topk(min(best.keep, shares.shape[1]), dim=1)
             share = shares.gather(1, top.indices)
         order = top.indices
         where = torch.zeros_like(order) if place is None else place.gather(1, order)
@@ -152,22 +152,24 @@ def _candidates(d: Distillation, z: Tensor, head: int, by: str, keep: int) -> li
     return best.columns
 
 
-_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
-    "contribution": torch.abs,
-    "positive": lambda share: share,
-    "negative": torch.neg,
+#: order -> score of (share, cosine); −∞ where an example does not belong there at all.
+_SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "contribution": lambda share, _: share.abs(),
+    "positive": lambda share, _: share.where(share > 0, -torch.inf),
+    "negative": lambda share, _: (-share).where(share < 0, -torch.inf),
+    "alike": lambda share, cosine: share.abs().where(cosine > 0, -torch.inf),
 }
 
 
 def _distinct(columns: list[Tensor], k: int) -> tuple[np.ndarray, bool]:
     """(N, k) positions of the first k examples that repeat none before them; −1 where there are fewer."""
-    marks, contribution, index = (as_numpy(columns[i]) for i in (5, 2, 3))
+    score, marks, contribution, index = (as_numpy(columns[i]) for i in (0, 5, 2, 3))
     chosen = np.full((len(marks), k), -1)
     for n, (row, share) in enumerate(zip(marks, contribution, strict=True)):
         # Among equal scores the lowest row number stands for its copies.
         tolerance = 1e-9 * (np.abs(row) + 1e-300)
         found: list[int] = []
-        for j in range(len(row)):
+        for j in range(int(np.isfinite(score[n]).sum())):
             same = [i for i in found if abs(row[i] - row[j]) <= tolerance[j] and _same(share[i], share[j])]
             if same:
                 first = same[0]

@@ -105,6 +105,7 @@ def test_neighbors_equal_brute_force(features):
         "contribution": -np.abs(contribution),
         "positive": -contribution,
         "negative": contribution,
+        "alike": np.where(similarity > 0, -np.abs(contribution), np.inf),
     }
     for by, score in orders.items():
         found = d.neighbors(queries, k=7, head=1, by=by)
@@ -113,6 +114,20 @@ def test_neighbors_equal_brute_force(features):
         assert np.allclose(found.similarity, np.take_along_axis(similarity, index, 1))
         assert np.allclose(found.contribution, np.take_along_axis(contribution, index, 1))
         assert found.place is None
+
+
+def test_orders_by_sign_name_nobody_of_the_other_sign(features):
+    d = gp.fit_features(*features, noise=0.2)
+    queries = features[0][:4]
+    c = np.stack([d.contributions(q, head=0) for q in queries])
+    for by, belongs in (("positive", c > 0), ("negative", c < 0)):
+        found = d.neighbors(queries, k=40, head=0, by=by)
+        assert np.array_equal((found.index >= 0).sum(1), belongs.sum(1))
+        assert all(belongs[n, i] for n, row in enumerate(found.index) for i in row if i >= 0)
+        assert np.isnan(found.contribution[found.index < 0]).all()
+    alike = d.neighbors(queries, k=40, head=0, by="alike")
+    assert (alike.similarity[alike.index >= 0] > 0).all()
+    assert (np.diff(np.abs(np.nan_to_num(alike.contribution)), axis=1) <= 0).all()
 
 
 def test_neighbors_leave_out_copies(features):

@@ -25,6 +25,7 @@ from symbolic.expression import (
     variables,
     with_constants,
 )
+from symbolic.neighborhood import another
 from symbolic.operators import Operator
 from symbolic.polish import Candidate, Field, candidate, polish, prune
 from symbolic.simplify import tidy as simplified
@@ -246,11 +247,9 @@ def noise_floor(row: Scored, targets: Targets) -> float:
     total = (residual**2).sum(1).mean()
     if total <= 0 or len(residual) < 8:
         return 0.0
-    from scipy.spatial import cKDTree
-
     spread = targets.points[rows].std(0)
     scaled = targets.points[rows] / np.where(spread > 0, spread, 1.0)
-    near = cKDTree(scaled).query(scaled, k=2)[1][:, 1]
+    near = another(scaled)
     shared = (residual * residual[near]).sum(1).mean() / total
     # Residuals that share less than this are as good as independent in samples of this size.
     return row.held_out * float(np.clip(1 - 2 * max(shared - 2 / np.sqrt(len(residual)), 0.0), 0.0, 1.0))

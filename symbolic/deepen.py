@@ -19,7 +19,7 @@ from symbolic.choice import tidy
 from symbolic.expression import Tree, Variable, complexity, linear, substitute
 from symbolic.features import Bank, Grammar
 from symbolic.polish import Candidate, Field, candidate, polish
-from symbolic.sizes import cost
+from symbolic.sizes import order
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
@@ -184,7 +184,7 @@ class Run:
             trees = {
                 linear(c, [bank.trees[k] for k in support]): loss for support, loss, c in pool.best(size, 48)
             }
-            worth = sorted(trees, key=lambda tree: np.log(max(trees[tree], DONE)) + PRICE * cost(tree))
+            worth = sorted(trees, key=lambda tree: np.log(max(trees[tree], DONE)) + PRICE * order(tree))
             for tree in worth[:8]:
                 if self.stop() or self.done():
                     return
@@ -358,16 +358,16 @@ class Run:
 
     def price(self, tree: Tree) -> float:
         """What the choice will weigh: the log of the misalignment and the length."""
-        return float(np.log(max(self.found[tree], DONE)) + PRICE * cost(tree))
+        return float(np.log(max(self.found[tree], DONE)) + PRICE * order(tree))
 
     def leading(self, count: int) -> list[Tree]:
         """The trees that pay best for their length."""
-        return sorted(self.found, key=lambda tree: (self.price(tree), cost(tree)))[:count]
+        return sorted(self.found, key=lambda tree: (self.price(tree), order(tree)))[:count]
 
     def promising(self, count: int) -> list[Tree]:
         """The trees that pay best, and the best aligned of few terms."""
-        short = [tree for tree in self.found if cost(tree) <= 1.5 * SHORT]
-        closest = sorted(short, key=lambda tree: (self.found[tree], cost(tree)))[:count]
+        short = [tree for tree in self.found if order(tree) <= 1.5 * SHORT]
+        closest = sorted(short, key=lambda tree: (self.found[tree], order(tree)))[:count]
         return list(dict.fromkeys([*self.leading(2), *closest]))[:count]
 
     def done(self) -> bool:
@@ -378,7 +378,7 @@ class Run:
         """Whether deeper stages are worth their time."""
         if self.done():
             return True
-        short = [tree for tree in self.found if cost(tree) <= SHORT]
+        short = [tree for tree in self.found if order(tree) <= SHORT]
         if not short:
             return False
         # Parts of a formula must be better than the whole: their errors add up.
@@ -391,10 +391,10 @@ class Run:
             return [Variable(i) for i in strongest]
         kept = self.leading(3)
         best = np.inf
-        for tree in sorted(self.found, key=lambda t: (cost(t), self.found[t])):
+        for tree in sorted(self.found, key=lambda t: (order(t), self.found[t])):
             if self.found[tree] < 0.95 * best:
                 kept.append(tree)
                 best = self.found[tree]
             elif len(kept) < 10 and self.found[tree] < 1.3 * best:
                 kept.append(tree)
-        return sorted(dict.fromkeys(kept), key=lambda t: (cost(t), self.found[t]))
+        return sorted(dict.fromkeys(kept), key=lambda t: (order(t), self.found[t]))

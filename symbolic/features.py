@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from symbolic.expression import Apply, Constant, Tree, Variable, value_and_gradient, variables
 from symbolic.operators import BUILTIN, Operator
-from symbolic.sizes import cost
+from symbolic.sizes import order
 
 Array = NDArray[np.float64]
 
@@ -125,7 +125,7 @@ def evaluate(trees: Iterable[Tree], points: Array, user: tuple[Operator, ...] = 
         listed,
         np.array([value for value, _ in pairs]).reshape(len(listed), count),
         np.array([gradient for _, gradient in pairs]).reshape(len(listed), count, width),
-        np.array([cost(tree) for tree in listed], dtype=np.float64),
+        np.array([order(tree) for tree in listed], dtype=np.float64),
         masks,
     )
 
@@ -150,10 +150,10 @@ def distinct(bank: Bank) -> Bank:
     probes = np.random.default_rng(12345).standard_normal((flat.shape[1], 4))
     print_ = flat @ probes
     print_ = np.round(print_ * np.where(print_[:, :1] < 0, -1.0, 1.0), 7)
-    order = np.argsort(bank.sizes, kind="stable")
+    ranked = np.argsort(bank.sizes, kind="stable")
     seen: set[bytes] = set()
     keep = []
-    for i in order:
+    for i in ranked:
         key = (print_[i] + 0.0).tobytes()
         if key not in seen:
             seen.add(key)
@@ -222,7 +222,7 @@ def _bank(
 ) -> Bank:
     if not trees:
         return like.take([])
-    sizes = np.array([cost(tree) for tree in trees])
+    sizes = np.array([order(tree) for tree in trees])
     return Bank(tuple(trees), np.array(values), np.array(gradients), sizes, np.array(masks, dtype=bool))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interpret.errors import BadInput, TooFewPoints
+from symbolic.isotonic import isotonic
 from symbolic.link_forms import FORMS, Form, fit_form
 
 Array = NDArray[np.float64]
@@ -181,11 +182,9 @@ def _isotonic(t: Array, g: Array) -> Link:
     """Pooled blocks, joined by straight lines through their centroids: strictly monotone but for
     single-block fits.
     """
-    from sklearn.isotonic import IsotonicRegression
-
     fits: list[tuple[float, bool, Array]] = []
     for increasing in (True, False):
-        levels = IsotonicRegression(increasing=increasing).fit_transform(t, g)
+        levels = isotonic(t, g, increasing)
         fits.append((float(((g - levels) ** 2).sum()), increasing, levels))
     _, increasing, levels = min(fits, key=lambda fit: fit[0])
     values, block = np.unique(levels, return_inverse=True)

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+#: A loss and the place it belongs to.
+Corner = tuple[float, Array]
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,49 @@ def fit_form(form: Form, z: Array, g: Array) -> tuple[float, ...] | None:
     return (float(g_mean - slope * h_mean), slope, *(float(p) for p in inner))
 
 
-def _polish(start: Array, form: Form, z: Array, g: Array) -> Array:
-    from scipy.optimize import minimize
+def _polish(start: Array, form: Form, z: Array, g: Array, rounds: int = 200) -> Array:
+    """Nelder–Mead (1965) from the best start; its simplex slides along the edges of a form's domain."""
 
-    options = {"xatol": 1e-9, "fatol": 1e-15, "maxiter": 400}
-    found = minimize(_loss, start, args=(form, z, g), method="Nelder-Mead", options=options)
-    return np.asarray(found.x if found.fun <= _loss(start, form, z, g) else start, dtype=np.float64)
+    def loss(inner: Array) -> float:
+        return _loss(inner, form, z, g)
+
+    corners = [start]
+    for k, value in enumerate(start):
+        moved = start.copy()
+        moved[k] += 0.05 * value or 2.5e-4
+        corners.append(moved)
+    simplex = sorted(((loss(corner), corner) for corner in corners), key=_first)
+    for _ in range(rounds):
+        (least, best), (most, worst) = simplex[0], simplex[-1]
+        reach = max(np.abs(corner - best).max() for _, corner in simplex)
+        if reach < 1e-9 or most - least < 1e-7 * least + 1e-15:
+            break
+        middle = np.mean([corner for _, corner in simplex[:-1]], axis=0)
+        simplex = sorted(_moved(simplex, middle, middle - worst, loss), key=_first)
+    return simplex[0][1]
+
+
+def _moved(simplex: list[Corner], middle: Array, away: Array, loss: Callable[[Array], float]) -> list[Corner]:
+    """The simplex with its worst corner reflected, stretched or drawn in, or all corners drawn to the best."""
+    least, second, most = simplex[0][0], simplex[-2][0], simplex[-1][0]
+    value = loss(middle + away)
+    if value < least:
+        further = loss(middle + 2 * away)
+        if further < value:
+            return [*simplex[:-1], (further, middle + 2 * away)]
+    if value < second or (len(simplex) == 2 and value < least):
+        return [*simplex[:-1], (value, middle + away)]
+    inside = middle + (0.5 if value < most else -0.5) * away
+    drawn = loss(inside)
+    if drawn < min(value, most):
+        return [*simplex[:-1], (drawn, inside)]
+    best = simplex[0][1]
+    halved = [best + 0.5 * (corner - best) for _, corner in simplex[1:]]
+    return [simplex[0], *((loss(corner), corner) for corner in halved)]
+
+
+def _first(corner: Corner) -> float:
+    return corner[0]
 
 
 def _loss(inner: Array, form: Form, z: Array, g: Array) -> float:

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy.special import erf, expit
 
 from interpret.errors import ExpressionError
 
@@ -104,7 +103,13 @@ def _minus_one(*arguments: Any) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    return expit(x) if np.isrealobj(x) else 1 / (1 + np.exp(-x))
+    return np.exp(-np.logaddexp(0, -x)) if np.isrealobj(x) else 1 / (1 + np.exp(-x))
+
+
+def _erf(x: Any) -> Any:
+    from scipy.special import erf
+
+    return erf(x)
 
 
 _BUILTIN = (
@@ -127,7 +132,7 @@ _BUILTIN = (
     Operator("acos", 1, np.arccos, (lambda x: -1 / np.sqrt(1 - x**2),), "all"),
     Operator("atan", 1, np.arctan, (lambda x: 1 / (1 + x**2),), "all"),
     Operator("sigmoid", 1, _sigmoid, (lambda x: _sigmoid(x) * _sigmoid(-x),), "all"),
-    Operator("erf", 1, erf, (lambda x: 2 / np.sqrt(np.pi) * np.exp(-(x**2)),), "all"),
+    Operator("erf", 1, _erf, (lambda x: 2 / np.sqrt(np.pi) * np.exp(-(x**2)),), "all"),
     Operator("abs", 1, _magnitude, (_sign,), "sign"),
     Operator("square", 1, np.square, (lambda x: 2 * x,), "sign"),
     Operator("cube", 1, lambda x: x * x * x, (lambda x: 3 * x * x,), "all"),

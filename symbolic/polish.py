@@ -10,6 +10,7 @@ is where.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -253,10 +254,8 @@ class Spread:
 
     def interval(self, values: Array, draws: Array, level: float = 0.95) -> tuple[Array, Array]:
         """Bounds around ``values`` from draws (B, …), symmetric in their spread."""
-        from scipy.stats import norm
-
         spread = np.std(draws, axis=0, ddof=1)
-        reach = norm.ppf(0.5 + level / 2) * spread
+        reach = NormalDist().inv_cdf(0.5 + level / 2) * spread
         return values - reach, values + reach
 
 

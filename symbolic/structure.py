@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbolic.expression import Tree, Variable, substitute, value_and_gradient
+from symbolic.neighborhood import another
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
@@ -85,13 +86,11 @@ def disagreement(targets: Targets) -> tuple[float, float]:
 
     Both are means of 1 − |cos|, free of sign, as ∂T/∂h may have either.
     """
-    from scipy.spatial import cKDTree
-
     rows = np.concatenate([targets.fit, targets.held_out])
     points, directions = targets.points[rows], targets.directions[rows]
     spread = points.std(0)
     scaled = points / np.where(spread > 0, spread, 1.0)
-    near = cKDTree(scaled).query(scaled, k=2)[1][:, 1]
+    near = another(scaled)
     other = np.roll(np.arange(len(rows)), len(rows) // 2)
 
     def apart(index: NDArray[np.int64]) -> float:

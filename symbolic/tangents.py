@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from symbolic.neighborhood import nearest
+
 Array = NDArray[np.float64]
 
 #: A direction whose spread is below this share of the largest, columns standardised, is a tie and no input.
@@ -53,18 +55,15 @@ def _basis(scaled: Array, spread: Array) -> tuple[Array, int]:
 
 
 def _local(scaled: Array, spread: Array) -> tuple[Array | None, int, str]:
-    from scipy.spatial import cKDTree
-
     count, width = scaled.shape
-    tree = cKDTree(scaled)
     size = 3 * width + 4
     anchors = np.linspace(0, count - 1, min(count, 60)).astype(int)
-    singular = _spectra(scaled, tree, anchors, size)[0]
+    singular = _spectra(scaled, anchors, size)[0]
     thin = np.median(singular / singular[:, :1], axis=0)
     rank = int((thin > LOCAL_TOLERANCE).sum())
     if rank == width or rank == 0:
         return None, width, ""
-    _, right = _spectra(scaled, tree, np.arange(count), size)
+    _, right = _spectra(scaled, np.arange(count), size)
     tangent = np.swapaxes(right[:, :rank] * spread, 1, 2)
     q = np.linalg.qr(tangent)[0]
     text = (
@@ -74,10 +73,9 @@ def _local(scaled: Array, spread: Array) -> tuple[Array | None, int, str]:
     return q @ np.swapaxes(q, 1, 2), rank, text
 
 
-def _spectra(scaled: Array, tree: object, rows: NDArray[np.int64], size: int) -> tuple[Array, Array]:
+def _spectra(scaled: Array, rows: NDArray[np.int64], size: int) -> tuple[Array, Array]:
     """Singular values (n, d) and right singular vectors (n, d, d) of the neighborhoods of the given rows."""
-    near = tree.query(scaled[rows], k=min(size, len(scaled)))[1]  # type: ignore[attr-defined]
-    local = scaled[near]
+    local = scaled[nearest(scaled, rows, size)]
     local = local - local.mean(1, keepdims=True)
     _, singular, right = np.linalg.svd(local, full_matrices=False)
     return singular, right

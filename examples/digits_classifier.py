@@ -6,13 +6,16 @@
 # one for each training image.
 
 # %%
+import os
+
 import numpy as np
 
 import gp
 from interpret.demo import digits
 
-case = digits(seed=0)
-d = gp.distill(case.model, case.X, seed=0)
+SEED = int(os.environ.get("SEED", "0"))
+case = digits(seed=SEED)
+d = gp.distill(case.model, case.X, seed=SEED)
 fidelity = d.fidelity(case.X_test)
 print(fidelity.round(5).to_string())
 

@@ -1,0 +1,65 @@
+"""What the documentation's build does beyond its plugins: formulas as MathML, no hidden comments, files of the tree."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).parents[2]
+#: What arithmatex makes of $…$ and $$…$$.
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.DOTALL)
+
+
+def _listed_examples() -> str:
+    """One section for each example: its title, its first paragraph, its code."""
+    parts = []
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        code = path.read_text(encoding="utf8")
+        head = [line.removeprefix("#").removeprefix(" ") for line in code.split("# %%\n")[0].splitlines()[1:]]
+        text = "\n".join(head).strip()
+        title, _, intro = text.removeprefix("# ").partition("\n")
+        indented = "\n".join(f"    {line}".rstrip() for line in code.splitlines())
+        parts.append(f"## {title}\n\n{intro.strip()}\n\n??? note \"examples/{path.name}\"\n\n    ```python\n{indented}\n    ```\n")
+    return "\n".join(parts)
+
+
+def _commands() -> str:
+    """What each command prints for --help."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from interpret.cli import app
+
+    verbs = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+    shown = []
+    for verb in verbs:
+        printed = CliRunner().invoke(app, [verb, "--help"], prog_name="twinscope", env={"COLUMNS": "100"}).output
+        shown.append(f"## twinscope {verb}\n\n```text\n{printed.strip()}\n```\n")
+    return "\n".join(shown)
+
+
+MADE = {"{{ examples }}": _listed_examples, "{{ commands }}": _commands}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Take away comments, which are for the test that runs the pages; a fenced block is left as it is."""
+    for mark, make in MADE.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, make())
+    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)
+    return "".join(p if p.startswith("```") else re.sub(r"<!--.*?-->\n?", "", p, flags=re.DOTALL) for p in parts)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Formulas become MathML here, so that a page needs neither a script nor a font to show them."""
+
+    def drawn(match: re.Match[str]) -> str:
+        display = "block" if match[1] == "div" else "inline"
+        formula = convert(html.unescape(match[2]).strip(), display=display)
+        return f'<div class="formula">{formula}</div>' if display == "block" else formula
+
+    return FORMULA.sub(drawn, content)

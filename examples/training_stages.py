@@ -1,0 +1,60 @@
+# %% [markdown]
+# # What changes between two stages of a training?
+#
+# The same network after 60 and after 4,000 steps, on a rule we know: is x0² + 2·x1² > 1? Early on it answers most
+# points correctly. Does it compute the same thing?
+
+# %%
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import interpret
+from interpret.demo import accuracy, table_network, train
+from symbolic.equivalence import same_concept
+from symbolic.expression import from_json
+from symbolic.parser import parse
+
+SEED = int(os.environ.get("SEED", "0"))
+rng = np.random.default_rng(SEED)
+X = rng.uniform(-1, 1, (12_000, 2)).astype(np.float32)
+y = (X[:, 0] ** 2 + 2 * X[:, 1] ** 2 > 1).astype(np.int64)
+
+
+def stage(steps: int) -> interpret.Explanations:
+    """The network after so many steps, its output explained and kept in a run of its own."""
+    torch.manual_seed(SEED)
+    model = table_network(2, 64)
+    train(model, X[:10_000], y[:10_000], steps=steps, seed=SEED)
+    print(f"{steps} steps: accuracy {accuracy(model, X[10_000:], y[10_000:]):.3f}")
+    return interpret.explain(
+        model, "out[0]", X[:1500], y[:1500], out=f"runs/after-{steps}", seed=SEED, title=f"{steps} steps",
+        time_limit=10,
+    )  # fmt: skip
+
+
+early, late = stage(60), stage(4000)
+for explained in (early, late):
+    neuron = explained["out[0]"]
+    print(f"{neuron.model}: {neuron.verdict}, best row {neuron.formula.expression}")
+
+# %% [markdown]
+# `compare` reads the two runs; no network is needed any more. `distance` is between the two formulas, `behaviour`
+# between the two networks' own gradients at the points that both runs hold.
+
+# %%
+comparison = interpret.compare("runs/after-60", "runs/after-4000")
+print(comparison.frame.T.to_string())
+page = comparison.report("runs/stages.html")
+print("written to", page)
+
+# %%
+neuron = comparison["out[0]"]
+rule = parse("x0^2 + 2*x1^2", ("x0", "x1"))
+assert late["out[0]"].verdict == "EXACT"
+assert same_concept(rule, from_json(late["out[0]"].formula.tree), X[10_000:10_500], tolerance=0.05)
+assert neuron.behaviour > 0.01, "the early network's gradients already point where the late one's do"
+assert neuron.same != "same concept"
+assert Path(page).stat().st_size > 10_000

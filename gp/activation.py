@@ -70,9 +70,10 @@ class ActivationMap:
                 piece = range(start, min(start + step, count))
                 part = batch if len(piece) == count else first_row(batch, count, list(piece))
                 here = slice(rows.start + piece.start, rows.start + piece.stop)
-                yield self._block(part, here, unpooled)
+                yield self.block(part, here, unpooled)
 
-    def _block(self, batch: Any, rows: slice, unpooled: bool) -> Block:
+    def block(self, batch: Any, rows: slice, unpooled: bool = False) -> Block:
+        """The examples ``rows`` from a prepared batch of them."""
         count = rows.stop - rows.start
         watch = Watch(self.site.ordinal)
         outputs = self.runner(batch, watch)

@@ -1,35 +1,34 @@
 """The learned kernel: GPEX's formulation, a feature map on the unit sphere for every head, trained to match it.
 
-The maps act on what the network's body hands over (:mod:`gp.body`), are trained on mixtures in input space
-(:mod:`gp.mixtures`) with GPEX's objective (:mod:`gp.objective`, :mod:`gp.matching`), and are fixed afterwards: the
-distillation conditions the GP on all training examples in float64.
+Where places share the last affine layer (a convolution, the tokens of a sequence) they share the map
+(:mod:`gp.placed`). The maps act on what the network's body hands over (:mod:`gp.body`), are trained on mixtures in
+input space (:mod:`gp.mixtures`) with GPEX's objective (:mod:`gp.objective`, :mod:`gp.matching`), and are fixed
+afterwards: the distillation conditions the GP on all training examples in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gp import placed as placing
 from gp.body import Body, find_body, restored
 from gp.kernels import Array, Block, Heads, Options
-from gp.matching import TOLERANCE, Matched, Problem, Recipe, match, recipe
+from gp.matching import Recipe, recipe
 from gp.mixtures import Inputs, combine, inputs, mixtures
+from gp.placed import PlacedMap
 from gp.site import Runner
-from gp.sphere import Coordinates, SphereMaps, coordinates
+from gp.sphere import Coordinates, SphereMaps
 from gp.tracing import tensors
-from interpret.errors import DeadUnit, UsageError
+from gp.training import HELD, POOL, Read, data_notes, form_notes, trained
+from interpret.errors import UsageError
 from interpret.probe import Probe
-
-#: Mixtures the maps are trained on and judged by.
-POOL, HELD = 8192, 1024
-#: Held-out R² of a linear fit on the body below which random rectified features are added.
-LINEAR_ENOUGH = 0.999
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class LearnedMap:
         return config, arrays | {"noise": self.noise, "pearson": self.pearson}
 
 
-def build(probe: Probe, X: Any, options: Options) -> LearnedMap:
+def build(probe: Probe, X: Any, options: Options) -> LearnedMap | PlacedMap:
     """Train the maps of every output of ``probe`` on mixtures of ``X``.
 
     ``options.extra`` takes ``form`` ("explain" or "match") and the fields of :class:`gp.matching.Recipe`.
@@ -107,9 +106,12 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap:
     """
     plan = _plan(options)
     with one_thread():
+        placed = placing.find(probe, X)
+        if placed is not None:
+            return placing.build(placed, X, plan)
         body, notes = find_body(probe, X)
         data = inputs(probe, X)
-        return _built(body, data, plan, (*notes, *_data_notes(data)))
+        return _built(body, data, plan, (*notes, *data_notes(data)))
 
 
 @contextmanager
@@ -127,18 +129,9 @@ def _built(body: Body, data: Inputs, plan: Recipe, notes: tuple[str, ...]) -> Le
     probe = body.runner.probe
     generator = torch.Generator().manual_seed(plan.seed)
     train, outputs = _read(body, _pieces(data, probe.batch_size))
-    values = outputs.reshape(len(outputs), -1)
-    alive = _alive(values, probe.address)
-    mixed, mixed_values = _read(body, mixtures(data, POOL + HELD, generator, min(probe.batch_size, 1024)))
-    mixed_values = mixed_values.reshape(len(mixed_values), -1)[:, alive]
-    coords = _coordinates(train, values[:, alive], mixed, mixed_values, generator)
-    centre, scale = values[:, alive].mean(dim=0), _unit(values[:, alive], mixed_values)
-    queries, standard = coords(mixed), (mixed_values - centre) / scale
-    targets = (values[:, alive] - centre) / scale
-    held, pool = slice(None, HELD), slice(HELD, None)
-    problem = Problem(coords(train), targets, queries[pool], standard[pool], queries[held], standard[held])
-    device = next(tensors(data.batch)).device
-    matched = _with_dead(match(problem.to(device), plan), alive, values.shape[1], plan)
+    mixed, mixed_outputs = _read(body, mixtures(data, POOL + HELD, generator, min(probe.batch_size, 1024)))
+    read = Read(train, outputs.reshape(len(outputs), -1), mixed, mixed_outputs.reshape(len(mixed), -1))
+    coords, matched = trained(read, plan, generator, probe.address, next(tensors(data.batch)).device)
     return LearnedMap(
         body,
         coords,
@@ -148,14 +141,18 @@ def _built(body: Body, data: Inputs, plan: Recipe, notes: tuple[str, ...]) -> Le
         matched.noise.numpy() * data.stride,
         matched.pearson.numpy(),
         tuple(matched.trace),
-        (*notes, *_form_notes(plan, matched)),
+        (*notes, *form_notes(plan, matched)),
     )
 
 
-def restore(probe: Probe | None, config: dict[str, Any], arrays: dict[str, Any]) -> LearnedMap | None:
+def restore(
+    probe: Probe | None, config: dict[str, Any], arrays: dict[str, Any]
+) -> LearnedMap | PlacedMap | None:
     """The map that ``state`` described; None without a model, which it needs to run."""
     if probe is None:
         return None
+    if "placed" in config:
+        return placing.restore(probe, config, arrays)
     prefix = "coordinates."
     coords = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
     return LearnedMap(
@@ -190,71 +187,3 @@ def _read(body: Body, batches: Iterator[Any]) -> tuple[Tensor, Tensor]:
     """Body (N, d) and outputs (N, *out) of several batches, on the CPU."""
     read = [tuple(part.cpu() for part in body(batch)) for batch in batches]
     return torch.cat([r[0] for r in read]), torch.cat([r[1] for r in read])
-
-
-def _alive(values: Tensor, address: str) -> Tensor:
-    """Indices of the heads that vary over the training data."""
-    spread = values.std(dim=0)
-    alive = (spread > 1e-9 * values.abs().max().clamp_min(1e-300)).nonzero()[:, 0]
-    if not len(alive):
-        raise DeadUnit(f"{address!r} is constant over the {len(values)} training examples; nothing to learn")
-    return alive
-
-
-def _coordinates(
-    train: Tensor, values: Tensor, pool: Tensor, pool_values: Tensor, generator: torch.Generator
-) -> Coordinates:
-    """Plain coordinates where a linear fit reaches the outputs on mixtures, lifted ones where it does not."""
-    plain = coordinates(train, lifted=False, generator=generator)
-    A, Q = plain(train), plain(pool)
-    mean = values.mean(dim=0)
-    ridge = 1e-6 * len(A) * torch.eye(A.shape[1], dtype=A.dtype)
-    fitted = Q @ torch.linalg.solve(A.T @ A + ridge, A.T @ (values - mean)) + mean
-    left = (fitted - pool_values).square().sum(dim=0) / (pool_values - pool_values.mean(dim=0)).square().sum(
-        dim=0
-    )
-    if float(1 - left.median()) >= LINEAR_ENOUGH:
-        return plain
-    return coordinates(train, lifted=True, generator=generator)
-
-
-def _unit(values: Tensor, mixed: Tensor) -> Tensor:
-    """What outputs are divided by: their spread, or half of that on mixtures where a head leaves its usual range."""
-    return torch.maximum(values.std(dim=0), 0.5 * mixed.std(dim=0))
-
-
-def _with_dead(matched: Matched, alive: Tensor, total: int, plan: Recipe) -> Matched:
-    """The maps of all heads, where only those that vary were trained: the others keep the common start."""
-    if len(alive) == total:
-        return matched
-    start = SphereMaps.start(
-        total, matched.maps.weight.shape[1], plan.dim, torch.Generator().manual_seed(plan.seed)
-    )
-    start.weight[alive], start.offset[alive] = matched.maps.weight, matched.maps.offset
-    noise, pearson = matched.noise.max().repeat(total), torch.full((total,), torch.nan, dtype=torch.float64)
-    noise[alive], pearson[alive] = matched.noise, matched.pearson
-    return replace(matched, maps=start, noise=noise, pearson=pearson)
-
-
-def _data_notes(data: Inputs) -> tuple[str, ...]:
-    notes: tuple[str, ...] = ()
-    if not data.mixable:
-        notes = (
-            "The inputs are integers, which cannot be mixed: the match was trained on the training inputs alone.",
-        )
-    if data.stride > 1:
-        notes += (
-            f"The maps were trained on every {data.stride}th example; the GP is conditioned on all of them.",
-        )
-    return notes
-
-
-def _form_notes(plan: Recipe, matched: Matched) -> tuple[str, ...]:
-    worst = float(np.nanmin(matched.pearson))
-    if plan.form == "match":
-        return ("Matched at a small noise: predictions follow the network closely, contributions cancel.",)
-    if worst < TOLERANCE:
-        return (
-            f"The weakest head matches the network with correlation {worst:.3f} on mixtures of training inputs.",
-        )
-    return ()

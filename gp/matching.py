@@ -24,7 +24,7 @@ from interpret.errors import NotConverged, UsageError
 HEADS_AT_ONCE = 32
 #: Examples in the D×D sums of one training step; more are sampled and stand for the rest. The posterior uses all.
 ROWS_PER_STEP = 16_384
-#: Held-out pearson below which ``explain`` tries a head again at a smaller noise.
+#: Held-out pearson that ``explain`` is content with.
 TOLERANCE = 0.995
 #: A smaller noise is tried while it brings 1 − pearson of the heads that fall short below this share of what it was.
 GAIN = 0.8
@@ -41,6 +41,7 @@ class Recipe:
     anchor     precision of the Gaussian prior on the weights, per weight column; 0 is GPEX's objective alone
     steps      at most, with a one-cycle learning rate; ``patience`` evaluations without gain end it sooner
     batch      queries in a step
+    tolerance  held-out pearson below which ``explain`` tries a head again at a smaller noise
     """
 
     form: str = "explain"
@@ -52,6 +53,7 @@ class Recipe:
     rate: float = 1e-2
     patience: int = 6
     seed: int = 0
+    tolerance: float = TOLERANCE
 
 
 FORMS = {
@@ -75,6 +77,8 @@ def recipe(form: str, **changes: object) -> Recipe:
             raise UsageError(f"{name} must be at least {least}, not {getattr(made, name)}")
     if made.rate <= 0 or made.anchor < 0 or not made.shares or min(made.shares) <= 0:
         raise UsageError("rate and shares must be above 0, anchor not below 0")
+    if not 0 <= made.tolerance < 1:
+        raise UsageError(f"tolerance is a correlation from 0 to below 1, not {made.tolerance}")
     return made
 
 
@@ -145,7 +149,7 @@ def _match_part(problem: Problem, plan: Recipe, first: int) -> Matched:
     """Train some heads at the largest share; those that fall short again at the next."""
     best = _train(problem, plan, plan.shares[0], first)
     for share in plan.shares[1:]:
-        short = (best.pearson < TOLERANCE).nonzero()[:, 0]
+        short = (best.pearson < plan.tolerance).nonzero()[:, 0]
         if not len(short):
             break
         # A head that falls short is held too tightly by both: noise and prior give way together.
@@ -216,7 +220,7 @@ def _step_loss(
 def _held_out(problem: Problem, maps: SphereMaps, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Objective and pearson of each head on the held-out queries."""
     count = len(problem.train)
-    rows = slice(None, ROWS_PER_STEP)
+    rows = slice(None, None, -(-count // ROWS_PER_STEP))  # evenly: the data may be sorted
     features = maps(problem.train[rows])
     posterior = condition(features, problem.targets[rows].T, noise, scale=count / features.shape[1])
     queries, values = maps(problem.held), problem.held_values.T

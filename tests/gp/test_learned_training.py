@@ -93,14 +93,13 @@ class TestTraining:
         assert not torch.equal(first.maps.weight, other.maps.weight)
         assert torch.equal(before, torch.get_rng_state())
 
-    def test_a_head_that_falls_short_is_tried_again_with_less_noise(self, monkeypatch):
+    def test_a_head_that_falls_short_is_tried_again_with_less_noise(self):
         problem = linear_problem(heads=2)
         targets, values = problem.targets.clone(), problem.pool_values.clone()
         made = match(problem, recipe("explain", **QUICK, shares=(5.0, 1e-3)))
         assert targets.equal(problem.targets) and values.equal(problem.pool_values)
         assert (made.noise == 1e-3 * 120).any() and {row["share"] for row in made.trace} == {5.0, 1e-3}
-        monkeypatch.setattr(matching, "TOLERANCE", 0.0)
-        held = match(problem, recipe("explain", **QUICK, shares=(5.0, 1e-3)))
+        held = match(problem, recipe("explain", **QUICK, shares=(5.0, 1e-3), tolerance=0.0))
         assert (held.noise == 5.0 * 120).all()
         assert (made.pearson >= held.pearson).all()
 

@@ -245,7 +245,10 @@ def query(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="TITLE", help="The network, by its title, where a run holds several."),
+        typer.Option(metavar="NAME", help="The network, by its title or the beginning of its hash."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="HASH", help="The data, by the beginning of its hash.")
     ] = None,
     sort: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="A column; figures from high to low.")
@@ -273,6 +276,7 @@ def query(
         "where": where,
         "like": like,
         "model": model,
+        "data": data,
         "sort": sort,
         "descending": False if ascending else None,
         "limit": limit,

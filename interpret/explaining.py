@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -97,14 +98,18 @@ def explain(
         addresses: one or several, ``"fc2[3]"``; slices such as ``"fc1[0:3]"`` stand for each of their units.
         X: (N, *input) training rows: array, tensor, DataFrame, or what the model takes as a batch.
         y: (N,) labels, for misclassified cases and label suspects.
-        names, units: of the d inputs, text of any kind; a DataFrame brings its own names.
+        names: of the d inputs, text of any kind; a DataFrame brings its own.
+        units: of measurement, one for each input.
         render: ``render(x)`` → str, PNG bytes or image array, to show one row.
         out: a folder that keeps the run (`interpret.open_run`); a neuron already there is not explained again.
         test: (X, y) rows the network has not seen; otherwise a seeded fifth of X is held out.
         engine: "both", "symbolic" or "gp".
-        seed: fixes every random choice. time_limit: seconds for one neuron's formula search.
-        title: the model's name in reports. search: the symbolic backend. kernel: of the GP. wrt: where the
-            gradient is taken (`interpret.Probe`).
+        seed: fixes every random choice.
+        time_limit: seconds for one neuron's formula search.
+        title: the model's name in reports.
+        search: the symbolic backend.
+        kernel: of the GP.
+        wrt: where the gradient is taken (`interpret.Probe`).
         progress: called with (address, done, total).
 
     Raises:
@@ -121,6 +126,9 @@ def explain(
         from interpret.store import create_run
 
         run = create_run(out)
+        mixed = run.mixed(title, *explainer.hashes)
+        if mixed:
+            warnings.warn(mixed, stacklevel=2)
     neurons: list[NeuronExplanation] = []
     for done, address in enumerate(wanted):
         if progress is not None:

@@ -143,6 +143,34 @@ class Run:
             ).fetchall()
         return [(row[0], row[1]) for row in rows]
 
+    def mixed(self, model: str, data_hash: str, model_hash: str) -> str:
+        """What a person should know before explaining that network from that data into this run; "" when
+        nothing.
+
+        Neurons of the same network's title that were explained from other data or other weights stay, and a
+        query would show both side by side.
+        """
+        if not (data_hash and model_hash):
+            return ""
+        sql = (
+            "SELECT count(*), sum(n.data_hash <> ?), sum(n.model_hash <> ?) "
+            f"{_LATEST} WHERE n.model = ? AND (n.data_hash <> ? OR n.model_hash <> ?)"
+        )
+        with self.reading():
+            row = self.connection.execute(
+                sql, (data_hash, model_hash, text(model), data_hash, model_hash)
+            ).fetchone()
+        if not row[0]:
+            return ""
+        other = " and ".join(
+            what for what, count in (("other data", row[1]), ("other weights", row[2])) if count
+        )
+        return (
+            f"{self.path} holds {row[0]} neurons of {model!r} explained from {other}. They are kept, and "
+            f"this run now mixes both: `query --data {data_hash[:8]}` and `--model {model_hash[:8]}` tell them "
+            f"apart. Another --out or --title keeps them separate."
+        )
+
     def check(self) -> list[str]:
         """What is wrong with the run; empty when it is sound. Nothing is changed."""
         from interpret.runs.checking import problems
@@ -180,8 +208,7 @@ class Run:
         """The whole explanation of a neuron, arrays and pictures included; the latest revision unless told.
 
         Raises:
-            UnknownNeuron: the run has no such neuron; the nearest addresses are named. Or it has that
-            address in
+            UnknownNeuron: the run has no such neuron; the nearest addresses are named. Or it has that address in
                 several networks, and ``model`` does not say which.
             StoreDamaged: what is stored is not what was written.
         """
@@ -294,11 +321,12 @@ class Run:
             pattern: an address; ``*`` and ``?`` stand for any text, ``fc1[2:5]`` for a range of units.
             uses: variables that the formula must have.
             has: operators or functions that the formula must have.
-            filters: verdict, min_alignment, where, like, sort, descending, limit, revisions: see
-                :func:`interpret.runs.query.select`.
+            filters: verdict, min_alignment, where, like, model, data, sort, descending, limit, revisions: see
+                :class:`interpret.runs.query.Filters`.
 
         Raises:
-            QueryError: a filter does not parse or names no column.
+            QueryError: a filter does not parse, or names a column, input, operator, network or data that the
+                run does not have.
             UnknownNeuron: ``pattern`` is one address, and the run does not hold it.
         """
         table = self.table(pattern, uses=uses, has=has, **filters)

@@ -62,7 +62,9 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a sweep, for progress and logs: "start", "done", "failed" or "end"."""
+    """Something that happened in a sweep, for progress and logs: "start", "warning", "done", "failed" or
+    "end".
+    """
 
     kind: str
     address: str
@@ -202,7 +204,8 @@ def sweep(
             if retry_failed:
                 claims.retry_failed()
             with Heart(run.path, claims.owner):
-                outcome = _Loop(run, claims, executor, watch or _ignore, stop).go()
+                warning = run.mixed(prepared.title, prepared.data_hash, prepared.model_hash)
+                outcome = _Loop(run, claims, executor, watch or _ignore, stop).go(warning)
         now = outcome.interrupted
         return outcome
     finally:
@@ -223,11 +226,13 @@ class _Loop:
         self._counts, self._counted = claims.counts(), time.monotonic()
         self._started = time.perf_counter()
 
-    def go(self) -> Outcome:
+    def go(self, warning: str = "") -> Outcome:
         """The whole sweep; claims that are not done are given back however it ends."""
         try:
             with self._stop.listening():
                 self._tell("start", "")
+                if warning:
+                    self._tell("warning", "", message=warning)
                 while self._fill():
                     results = self._executor.wait(_PAUSE)
                     self._hand -= {result.address for result in results}

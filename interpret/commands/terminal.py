@@ -12,8 +12,10 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+from interpret.runs.schema import TEXTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +59,7 @@ def console(stderr: bool = False) -> Console:
 
 
 #: Columns that are read as a whole: never cut into two lines.
-_WHOLE = frozenset({"address", "verdict", "path", "kind", "error"})
+_WHOLE = frozenset({"address", "verdict", "path", "kind", "error", "data_hash", "model_hash"})
 
 
 def grid(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
@@ -124,35 +126,48 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
+#: Digits of a hash that a person sees.
+_HASH = 8
 #: Columns of the table that a person sees; the others are in --json and --csv.
 SHOWN = ("address", "verdict", "formula", "alignment", "r2")
 
 
 def shown_columns(answer: Rows, sort: str | None = None) -> list[str]:
-    """SHOWN, the network where there are several, and the column sorted by."""
+    """SHOWN, the network and the hashes of data and weights where there are several, and the column sorted by."""
     names = list(SHOWN)
-    at = answer.columns.index("model")
-    if len({row[at] for row in answer.rows}) > 1:
-        names.insert(1, "model")
+    for name in ("model_hash", "data_hash", "model"):
+        at = answer.columns.index(name)
+        if len({row[at] for row in answer.rows}) > 1:
+            names.insert(1, name)
+    if "model" in names and len(_pairs(answer, "model", "model_hash")) == len(_pairs(answer, "model")):
+        names.remove("model_hash")  # a title says it
     if sort is not None and sort not in names:
         names.append(sort)
     return names
 
 
+def _pairs(answer: Rows, *names: str) -> set[tuple[Any, ...]]:
+    places = [answer.columns.index(name) for name in names]
+    return {tuple(row[at] for at in places) for row in answer.rows}
+
+
+def _shown_rows(answer: Rows, names: Sequence[str]) -> Iterator[list[Any]]:
+    """Rows of these columns; of a hash its beginning, which filters take as well."""
+    places = [(answer.columns.index(name), name.endswith("_hash")) for name in names]
+    return ([row[at][:_HASH] if short else row[at] for at, short in places] for row in answer.rows)
+
+
 def answer_table(answer: Rows, sort: str | None = None) -> Table:
     """An answer as a rich table."""
     names = shown_columns(answer, sort)
-    places = [answer.columns.index(name) for name in names]
-    texts = ("address", "model", "verdict", "formula")
-    rows = ([row[i] for i in places] for row in answer.rows)
-    return grid(names, rows, right=[n for n in names if n not in texts])
+    figures = [name for name in names if name not in TEXTS]
+    return grid(names, _shown_rows(answer, names), right=figures)
 
 
 def markdown(answer: Rows, sort: str | None = None) -> str:
     """An answer as a Markdown table."""
     names = shown_columns(answer, sort)
-    places = [answer.columns.index(name) for name in names]
-    return markdown_lines(names, ([row[i] for i in places] for row in answer.rows))
+    return markdown_lines(names, _shown_rows(answer, names))
 
 
 def markdown_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

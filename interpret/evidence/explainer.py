@@ -113,7 +113,8 @@ class Explainer:
         return fingerprint(self._provenance(0.0))
 
     @cached_property
-    def _hashes(self) -> tuple[str, str]:
+    def hashes(self) -> tuple[str, str]:
+        """Of the data and of the model, as provenance names them."""
         return data_hash(self.split.X), model_hash(self.model)
 
     @cached_property
@@ -285,7 +286,7 @@ class Explainer:
         return residual_r2(made, head, residual, rows, test)
 
     def _provenance(self, seconds: float) -> Provenance:
-        data, model = self._hashes
+        data, model = self.hashes
         return Provenance(
             seed=self.settings.seed,
             data_hash=data,

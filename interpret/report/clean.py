@@ -21,6 +21,8 @@ def visible(text: object, longest: int = LONGEST) -> str:
         keep = max(longest - 24, 8)
         count = f"{len(line):,}".replace(",", "\u2009")
         line = f"{line[: keep * 2 // 3]} … {line[-(keep // 3) :]} ({count} characters)"
+    if line.isprintable():  # as nearly all is, and a page has thousands
+        return line
     return "".join(_spelled(character) for character in line)
 
 

@@ -63,17 +63,17 @@ def formula(mathml: str, fallback: str = "", *, display: bool = False) -> Markup
     root = _parsed(mathml)
     if root is None or _name(root) != "math":
         return Markup('<code class="formula-text">{}</code>').format(visible(fallback, 2000))
-    style = Markup(' displaystyle="true"' if display else "")
-    chunks = [Markup("<math{}>{}</math>").format(style, chunk) for chunk in _chunks(root)]
-    return Markup('<span class="formula">{}</span>').format(Markup(" ").join(chunks))
+    style = ' displaystyle="true"' if display else ""
+    chunks = " ".join(f"<math{style}>{chunk}</math>" for chunk in _chunks(root))
+    return Markup(f'<span class="formula">{chunks}</span>')
 
 
-def _chunks(root: ElementTree.Element) -> list[Markup]:
+def _chunks(root: ElementTree.Element) -> list[str]:
     """The terms of a sum, one ``<math>`` each: browsers break lines between elements, never inside one."""
     terms = root
     while len(terms) == 1 and _name(terms[0]) in ("mrow", "mstyle", "semantics"):
         terms = terms[0]
-    chunks: list[list[Markup]] = [[]]
+    chunks: list[list[str]] = [[]]
     for child in terms:
         joins = _name(child) == "mo" and (child.text or "").strip() in _JOINING and bool(chunks[-1])
         if joins:
@@ -81,7 +81,7 @@ def _chunks(root: ElementTree.Element) -> list[Markup]:
             # At the start of an element an operator would be taken for a sign, and set without its spaces.
             child.set("form", "infix")
         chunks[-1].append(_rebuilt(child))
-    return [Markup("").join(chunk) for chunk in chunks]
+    return ["".join(chunk) for chunk in chunks]
 
 
 def _parsed(mathml: str) -> ElementTree.Element | None:
@@ -94,24 +94,24 @@ def _parsed(mathml: str) -> ElementTree.Element | None:
         return None
 
 
-def _inside(element: ElementTree.Element) -> Markup:
+def _inside(element: ElementTree.Element) -> str:
+    """What is inside an element, escaped."""
     own = visible(element.text, 200) if element.text and _name(element) in _WITH_TEXT else ""
     if _name(element) in ("mo", "mn"):
         own = own.replace("-", "−")
-    parts = [escape(own), *(_rebuilt(child) for child in element)]
-    return Markup("").join(parts)
+    return "".join([str(escape(own)), *(_rebuilt(child) for child in element)])
 
 
-def _rebuilt(element: ElementTree.Element) -> Markup:
+def _rebuilt(element: ElementTree.Element) -> str:
     name = _name(element)
     if name not in _ELEMENTS or name == "math":
         return _inside(element)
-    attributes = Markup("").join(
-        Markup(' {}="{}"').format(key, value)
+    attributes = "".join(
+        f' {key}="{escape(value)}"'
         for key, value in sorted(element.attrib.items())
         if key in _ATTRIBUTES and _VALUE.fullmatch(value)
     )
-    return Markup("<{0}{1}>{2}</{0}>").format(name, attributes, _inside(element))
+    return f"<{name}{attributes}>{_inside(element)}</{name}>"
 
 
 def _name(element: ElementTree.Element) -> str:

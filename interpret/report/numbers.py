@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,23 +27,28 @@ def to_json(neuron: NeuronExplanation) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {at.name: _plain(getattr(value, at.name)) for at in fields(value) if at.name not in _SKIPPED}
-    if isinstance(value, np.ndarray):
-        return _array(value)
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, str):
         return _text(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _array(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(getattr(value, name)) for name in _shown(type(value))}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.integer):
+        return int(value)
     return value
+
+
+@cache
+def _shown(kind: type) -> tuple[str, ...]:
+    return tuple(at.name for at in fields(kind) if at.name not in _SKIPPED)
 
 
 def _text(value: str) -> str:
@@ -56,10 +62,16 @@ def _array(value: np.ndarray) -> Any:
         return {"shape": list(value.shape), "dtype": str(value.dtype), "kept": "in the run's store"}
     if not np.issubdtype(value.dtype, np.floating):
         return value.tolist()
-    return _rounded(value.astype(np.float64).tolist())
+    return _rounded(value.astype(np.float64))
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+def _rounded(value: np.ndarray) -> Any:
+    """Lists of numbers with so many digits; None where there is none."""
+    with np.errstate(all="ignore"):
+        power = _DIGITS - 1 - np.floor(np.log10(np.abs(value)))
+        # Whole numbers over powers of ten are the doubles nearest to short decimals, so they are written short.
+        short = np.where(power >= 0, np.rint(value * 10.0**power) / 10.0**power, value)
+    usable = np.isfinite(short) & (power <= 22)
+    listed = np.where(usable, short, value).astype(object)
+    listed[~np.isfinite(value)] = None
+    return listed.tolist()

@@ -4,6 +4,9 @@ step.
 
 from __future__ import annotations
 
+import json
+import zlib
+
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE plan (
@@ -62,7 +65,27 @@ CREATE TABLE signature (
     neuron INTEGER PRIMARY KEY REFERENCES neuron(id), variables TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX signature_by_variables ON signature (variables);
 """
+#: What data and which weights a neuron was explained from, so that a run that holds several can tell.
+_ORIGINS = f"""
+ALTER TABLE neuron ADD COLUMN data_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE neuron ADD COLUMN model_hash TEXT NOT NULL DEFAULT '';
+DROP TRIGGER neuron_keeps_UPDATE;
+UPDATE neuron SET (data_hash, model_hash) =
+    (SELECT origin(body, 'data_hash'), origin(body, 'model_hash') FROM document d WHERE d.neuron = neuron.id);
+UPDATE neuron SET texts = texts || char(31) || data_hash || char(31) || model_hash;
+{next(line for line in _TRIGGERS.splitlines() if "neuron_keeps_UPDATE" in line)}
+"""
+
+
+def origin(body: bytes | None, name: str) -> str:
+    """A hash from the provenance in a stored document; "" where it cannot be read (used by the third step)."""
+    try:
+        return str(json.loads(zlib.decompress(body or b""))["explanation"]["provenance"][name])
+    except (zlib.error, ValueError, KeyError, TypeError):
+        return ""
+
+
 #: Version n is reached from n − 1 by MIGRATIONS[n − 1]; a new run goes through all of them.
-MIGRATIONS = (_TABLES + _TRIGGERS, _SIGNATURES)
+MIGRATIONS = (_TABLES + _TRIGGERS, _SIGNATURES, _ORIGINS)
 #: What ``PRAGMA user_version`` says after the last step.
 VERSION = len(MIGRATIONS)

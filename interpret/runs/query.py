@@ -10,11 +10,14 @@ from typing import Any
 
 from interpret.errors import QueryError
 from interpret.outcome import Verdict
+from interpret.runs import names
 from interpret.runs import where as grammar
 from interpret.runs.answers import FETCHED, Answer
 from interpret.runs.rows import natural, spaceless, text
 from interpret.runs.schema import TEXTS
 
+#: The most rows that SQLite can be asked for.
+_MOST = 2**63 - 1
 _SLICE = re.compile(r"(?<=[\[,])\s*(\d*)\s*:\s*(\d*)\s*(?=[\],])")
 
 
@@ -26,51 +29,85 @@ class _Filter:
     values: tuple[Any, ...] = ()
 
 
-def select(
-    connection: sqlite3.Connection,
-    pattern: str | None = None,
-    *,
-    uses: str | Sequence[str] | None = None,
-    has: str | Sequence[str] | None = None,
-    verdict: str | Sequence[str] | None = None,
-    min_alignment: float | None = None,
-    model: str | None = None,
-    **rest: Any,
-) -> Answer:
+@dataclass(frozen=True)
+class Filters:
+    """What a query asks for; every filter that is given must pass.
+
+    ``uses`` are variables, and ``has`` operators or functions, that the formula must all have; ``verdict`` is one or
+    several of EXACT, APPROXIMATE, NONE; ``min_alignment`` the least 1 − misalignment; ``where`` a condition
+    (:mod:`interpret.runs.where`); ``like`` a formula: the same concept up to a monotone map. ``model`` is a
+    network's title or the beginning of its hash, ``data`` the beginning of the data's hash: then the newest
+    explanation from that network or data counts, though a later one from others exists. ``sort`` is a column,
+    ``descending`` by default for figures and not for texts, ``limit`` a number of rows; ``revisions`` shows earlier
+    fits too.
+    """
+
+    uses: str | Sequence[str] | None = None
+    has: str | Sequence[str] | None = None
+    verdict: str | Sequence[str] | None = None
+    min_alignment: float | None = None
+    where: str | None = None
+    like: str | None = None
+    model: str | None = None
+    data: str | None = None
+    sort: str | None = None
+    descending: bool | None = None
+    limit: int | None = None
+    revisions: bool = False
+
+
+def select(connection: sqlite3.Connection, pattern: str | None = None, **filters: Any) -> Answer:
     """Neurons that pass every filter.
 
     Args:
         connection: an open run's database.
         pattern: an address, with ``*``, ``?`` and unit ranges such as ``fc1[2:5]``.
-        uses: variables that the formula must all have.
-        has: operators or functions that the formula must all have.
-        verdict: one or several of EXACT, APPROXIMATE, NONE.
-        model: the title of the network, for runs that hold several.
-        min_alignment: the least alignment, 1 − misalignment.
-        rest: ``where`` (see :mod:`interpret.runs.where`), ``like`` (a formula: the same concept up to a monotone
-        map),
-            ``sort`` (a column), ``descending`` (default: figures yes, texts no), ``limit`` (rows),
-            ``revisions`` (True: earlier fits too).
+        filters: see :class:`Filters`.
 
     Raises:
-        QueryError: a filter does not parse, names no column, or is no filter.
+        QueryError: a filter does not parse, is no filter, or names a column, input, operator, network or data
+            that the run does not have; the nearest are named.
     """
-    options = _Options(**_known(rest))
-    filters = _symbols("variable", uses) + _symbols("operator", has) + _verdicts(verdict)
-    if min_alignment is not None:
-        filters.append(_Filter("(n.alignment >= ?)", (float(min_alignment),)))
-    if model is not None:
-        filters.append(_Filter("(n.model = ?)", (text(model),)))
-    if options.where is not None:
-        condition = grammar.parse(options.where)
-        filters.append(_Filter(condition.sql, condition.values))
-    if options.like is not None:
-        filters.append(_alike(connection, options.like))
-    filtered = bool(filters)
+    asked = Filters(**_known(filters))
+    conditions = _conditions(connection, asked)
+    filtered = bool(conditions)
     if pattern is not None:
-        filters.append(_address(connection, pattern))
-    rows = _run(connection, filters, options)
+        conditions.append(_address(connection, pattern))
+    rows = _run(connection, conditions, asked)
     return Answer(rows, pattern is not None and literal(pattern), filtered)
+
+
+def _conditions(connection: sqlite3.Connection, asked: Filters) -> list[_Filter]:
+    uses, has = _listed(asked.uses), _listed(asked.has)
+    names.check_variables(connection, uses)
+    names.check_operators(connection, has)
+    found = _symbols("variable", uses) + _symbols("operator", has) + _verdicts(asked.verdict)
+    if asked.min_alignment is not None:
+        found.append(_Filter("(n.alignment >= ?)", (float(asked.min_alignment),)))
+    if asked.model is not None or asked.data is not None:
+        found.append(_origin(connection, asked))
+    if asked.where is not None:
+        condition = grammar.parse(asked.where)
+        found.append(_Filter(condition.sql, condition.values))
+    if asked.like is not None:
+        found.append(_alike(connection, asked.like))
+    return found
+
+
+def _origin(connection: sqlite3.Connection, asked: Filters) -> _Filter:
+    """Of each neuron the newest explanation from that network and data; with ``revisions`` all of them."""
+    parts, values = [], []
+    if asked.model is not None:
+        names.check_model(connection, asked.model)
+        parts.append("(model = ? OR (length(?) > 3 AND substr(model_hash, 1, length(?)) = ?))")
+        values += [text(asked.model)] * 4
+    if asked.data is not None:
+        names.check_data(connection, asked.data)
+        parts.append("substr(data_hash, 1, length(?)) = ?")
+        values += [text(asked.data)] * 2
+    newest = "id" if asked.revisions else "max(id)"
+    group = "" if asked.revisions else " GROUP BY model, address"
+    return _Filter(f"n.id IN (SELECT {newest} FROM neuron WHERE {' AND '.join(parts)}{group})", tuple(values))
 
 
 def _alike(connection: sqlite3.Connection, formula: str) -> _Filter:
@@ -81,39 +118,27 @@ def _alike(connection: sqlite3.Connection, formula: str) -> _Filter:
     return _Filter("alike(n.id)")
 
 
-@dataclass(frozen=True)
-class _Options:
-    where: str | None = None
-    like: str | None = None
-    sort: str | None = None
-    descending: bool | None = None
-    limit: int | None = None
-    revisions: bool = False
-
-
-def _known(rest: dict[str, Any]) -> dict[str, Any]:
-    names = _Options.__dataclass_fields__
-    for name in rest:
-        if name not in names:
-            raise QueryError(
-                f"query has no filter {name!r}; it has pattern, uses, has, verdict, model, min_alignment, "
-                f"{', '.join(names)}"
-            )
-    limit = rest.get("limit")
+def _known(filters: dict[str, Any]) -> dict[str, Any]:
+    known = Filters.__dataclass_fields__
+    for name in filters:
+        if name not in known:
+            raise QueryError(f"query has no filter {name!r}; it has pattern, {', '.join(known)}")
+    limit = filters.get("limit")
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise QueryError(f"limit is a number of rows, 0 or more; {limit!r} came")
-    return rest
+    return filters
 
 
-def _run(connection: sqlite3.Connection, filters: list[_Filter], options: _Options) -> list[tuple[Any, ...]]:
-    every = options.revisions or _each_once(connection)
+def _run(connection: sqlite3.Connection, filters: list[_Filter], asked: Filters) -> list[tuple[Any, ...]]:
+    origin = asked.model is not None or asked.data is not None
+    every = asked.revisions or origin or _each_once(connection)
     source = "neuron n" if every else "latest l JOIN neuron n ON n.id = l.neuron"
     clause = " WHERE " + " AND ".join(f.sql for f in filters) if filters else ""
     columns = ", ".join(f"n.{name}" for name in FETCHED)
-    limit = "" if options.limit is None else f" LIMIT {int(options.limit)}"
+    limit = "" if asked.limit is None else f" LIMIT {min(int(asked.limit), _MOST)}"
     cursor = connection.cursor()
     cursor.row_factory = None
-    sql = f"SELECT {columns} FROM {source}{clause} ORDER BY {_order(options)}{limit}"
+    sql = f"SELECT {columns} FROM {source}{clause} ORDER BY {_order(asked)}{limit}"
     return cursor.execute(sql, [v for f in filters for v in f.values]).fetchall()
 
 
@@ -125,11 +150,11 @@ def _each_once(connection: sqlite3.Connection) -> bool:
     return bool(counts[0] == counts[1])
 
 
-def _order(options: _Options) -> str:
-    if options.sort is None:
+def _order(asked: Filters) -> str:
+    if asked.sort is None:
         return "n.sort, n.id"
-    name = grammar.column(options.sort)
-    descending = name not in TEXTS if options.descending is None else options.descending
+    name = grammar.column(asked.sort)
+    descending = name not in TEXTS if asked.descending is None else asked.descending
     shown = "n.sort" if name == "address" else f"n.{name}"
     return f"{shown} IS NULL, {shown} {'DESC' if descending else 'ASC'}, n.sort, n.id"
 
@@ -138,9 +163,9 @@ def _listed(value: str | Sequence[str] | None) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
-def _symbols(kind: str, names: str | Sequence[str] | None) -> list[_Filter]:
+def _symbols(kind: str, wanted: Sequence[str]) -> list[_Filter]:
     sql = "EXISTS (SELECT 1 FROM symbol s WHERE s.kind = ? AND s.name = ? AND s.neuron = n.id)"
-    return [_Filter(sql, (kind, text(name))) for name in _listed(names)]
+    return [_Filter(sql, (kind, text(name))) for name in wanted]
 
 
 def _verdicts(verdict: str | Sequence[str] | None) -> list[_Filter]:

@@ -56,6 +56,8 @@ def neuron_row(e: NeuronExplanation) -> dict[str, Any]:
         "claim": e.claim,
         "fingerprint": fingerprint(e.provenance),
         "created": e.provenance.created,
+        "data_hash": e.provenance.data_hash,
+        "model_hash": e.provenance.model_hash,
         "seed": e.provenance.seed,
         "seconds": e.provenance.seconds,
     }

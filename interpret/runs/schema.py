@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from interpret.errors import InterpretError, StoreDamaged, StoreError, StoreLocked
-from interpret.runs.migrations import MIGRATIONS, VERSION
+from interpret.runs.migrations import MIGRATIONS, VERSION, origin
 from interpret.runs.temporary import beside
 
 DATABASE = "run.sqlite"
@@ -66,6 +66,8 @@ TEXTS = (
     "model",
     "claim",
     "created",
+    "data_hash",
+    "model_hash",
 )
 
 
@@ -217,6 +219,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up, all steps in one transaction; whoever comes second finds it done."""
+    connection.create_function("origin", 2, origin, deterministic=True)
     with transaction(connection):
         version = _version(connection)
         for step in MIGRATIONS[version:]:

@@ -178,7 +178,7 @@ class Cluster:
         plain = self._client.submit(remote_prepare, self._key, pure=False, retries=_LIVES).result()
         if "error" in plain:
             raise error_from_plain(plain)
-        return Prepared(tuple(plain["addresses"]), plain["fingerprint"], plain["title"])
+        return Prepared.from_plain(plain)
 
     def free(self) -> str | None:
         """See Executor. Each worker has one neuron in hand and one waiting, so that none is idle."""

@@ -97,7 +97,7 @@ class Pool:
                 if frame[:1] == FAILED:
                     raise error_from_plain(plain)
                 worker.ready = True
-                return Prepared(tuple(plain["addresses"]), plain["fingerprint"], plain["title"])
+                return Prepared.from_plain(plain)
 
     def free(self) -> str | None:
         """See Executor."""

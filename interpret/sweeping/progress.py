@@ -22,7 +22,7 @@ class Watcher:
     """Shows the events of a sweep: done, failed, neurons per minute, time left."""
 
     def __init__(self, quiet: bool, json: bool) -> None:
-        self._json = json
+        self._json, self._quiet = json, quiet
         self._live: Any = None
         self._task: Any = None
         self._wanted = seen() and not quiet and not json
@@ -56,6 +56,8 @@ class Watcher:
             self._started, self._first = time.monotonic(), event.counts.done + event.counts.failed
         if self._json:
             terminal.out(terminal.json_line(self._record(event)))
+        elif event.kind == "warning":
+            self._warn(f"twinscope: {event.message}")
         elif self._live is not None:
             counts = event.counts
             self._live.update(
@@ -65,6 +67,12 @@ class Watcher:
                 completed=counts.done + counts.failed,
                 note=self._note(event),
             )
+
+    def _warn(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(terminal.safe(text))
+        elif not self._quiet:
+            terminal.message(text)
 
     def _record(self, event: Event) -> dict[str, Any]:
         counts = event.counts

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +66,13 @@ class Prepared:
     addresses: tuple[str, ...]
     fingerprint: str
     title: str
+    data_hash: str = ""
+    model_hash: str = ""
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Prepared:
+        """What ``dataclasses.asdict`` made of one, also by way of JSON."""
+        return cls(**{**plain, "addresses": tuple(plain["addresses"])})
 
 
 class Session:
@@ -112,7 +120,9 @@ class Session:
 
         explainer = self.explainer
         units = [u for text in self.order.neurons for u in expand(self.model, explainer.sample, text)]
-        return Prepared(tuple(dict.fromkeys(units)), explainer.fingerprint, explainer.settings.title)
+        data, model = explainer.hashes
+        addresses = tuple(dict.fromkeys(units))
+        return Prepared(addresses, explainer.fingerprint, explainer.settings.title, data, model)
 
     def explain(self, address: str) -> NeuronExplanation:
         """One neuron's explanation, computed with one thread whatever the caller's setting."""

@@ -29,7 +29,7 @@ class FakeSession(Session):
     """Makes explanations up; ``order.limit`` and the addresses are obeyed."""
 
     def prepare(self) -> Prepared:
-        return Prepared(self.order.neurons, f"fake {self.order.seed}", "net:model")
+        return Prepared(self.order.neurons, f"fake {self.order.seed}", "net:model", "d" * 16, "m" * 16)
 
     def explain(self, address: str) -> NeuronExplanation:
         time.sleep(float(self.order.data))

@@ -108,7 +108,8 @@ def test_help(folder: Path, verb: str) -> None:
     [
         ("query-table", ["query", "run", "--sort", "r2"]),
         ("query-card", ["query", "run", "encoder.layer.3.fc1[0]"]),
-        ("query-empty", ["query", "run", "--uses", "x9"]),
+        ("query-empty", ["query", "run", "--has", "sqrt"]),
+        ("error-input", ["query", "run", "--uses", "x9"]),
         ("error-unknown-neuron", ["query", "run", "encoder.layer.3.fc1[9]"]),
         ("error-query", ["query", "run", "--where", "r2 > 0.9 and color == 'red'"]),
         ("error-formula", ["query", "run", "--like", "x0 * (x1"]),

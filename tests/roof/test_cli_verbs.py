@@ -160,8 +160,11 @@ def test_query_json_is_a_list_of_objects(stored: Path, capsys: Capture) -> None:
     assert said.err == ""
     assert main(["query", str(stored), "fc1[1]", "--json"]) == 0
     assert [one["address"] for one in json.loads(capsys.readouterr().out)] == ["fc1[1]"]
-    assert main(["query", str(stored), "--uses", "nothing", "--json"]) == 0
+    assert main(["query", str(stored), "--has", "sqrt", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+    assert main(["query", str(stored), "--uses", "nothing", "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "no neuron of this run has an input 'nothing'; there are" in said.err
 
 
 def test_query_csv_and_markdown(stored: Path, capsys: Capture) -> None:

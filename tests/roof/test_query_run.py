@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from interpret.commands import terminal
 from interpret.errors import ExpressionError, QueryError, UnknownNeuron
 from interpret.explanation import NeuronExplanation
 from interpret.runs.answers import ANSWER
@@ -100,12 +103,67 @@ def test_filters(run: Run) -> None:
     assert found(run, uses="x3") == ["fc1[3]"]
     assert found(run, has="exp") == ["fc1[10]"]
     assert found(run, uses=["x0", "x1"], has=["log"]) == ["fc1[1]"]
-    assert found(run, uses="x0'; DROP TABLE neuron; --") == []
+    assert found(run, has="sqrt") == [], "an operator of the engine that no formula here has"
     assert len(found(run, verdict="exact")) == 4
     assert len(found(run, verdict=["EXACT", "NONE"])) == 8
     assert found(run, "fc1[*]", min_alignment=0.985) == ["fc1[0]", "fc1[1]"]
     assert found(run, where="0.1 < r2 < 0.35", verdict="NONE") == ["fc1[2]"]
-    assert found(run, model="another") == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ({"uses": "x33"}, "no neuron of this run has an input 'x33'; there are 'x3'"),
+        ({"uses": "x0'; DROP TABLE neuron; --"}, "has an input"),
+        ({"uses": ["x0", "Gewicht"]}, "'Gewicht'"),
+        ({"has": "sine"}, "no formula has an operator 'sine'; there is 'sin' (of 11)"),
+        ({"model": "another"}, "the run holds no network 'another'"),
+        ({"model": "mmm"}, "the run holds no network 'mmm'"),
+        ({"data": "ee"}, "was explained from data 'ee'"),
+        ({"data": ""}, "was explained from data ''"),
+        ({"model": "x" * 10_000}, "the run holds no network 'xxx"),
+        ({"colour": "red"}, "query has no filter 'colour'"),
+        ({"limit": -1}, "0 or more"),
+    ],
+)
+def test_a_name_that_the_run_does_not_have_is_an_error(run: Run, filters: dict[str, Any], said: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(said)) as raised:
+        run.table(None, **filters)
+    assert len(str(raised.value)) < 400
+
+
+def test_inputs_that_no_formula_uses_are_no_error(tmp_path: Path, make: Make) -> None:
+    with create_run(tmp_path) as run:
+        assert not len(run.table(None, uses="x1")), "an empty run has no names to be near to"
+        one = make("fc1[0]")
+        assert one.formula is not None
+        run.add(replace(one, formula=replace(one.formula, variables=("x0",))))
+        assert not len(run.table(None, uses="x1"))
+        assert len(run.table(None, uses="x0")) == 1
+
+
+def test_data_and_weights_tell_mixed_neurons_apart(tmp_path: Path, make: Make) -> None:
+    with create_run(tmp_path) as run:
+        assert run.mixed("net:model", "d" * 16, "m" * 16) == ""
+        for address in ("fc1[0]", "fc1[1]"):
+            run.add(make(address))
+        assert run.mixed("net:model", "d" * 16, "m" * 16) == ""
+        assert run.mixed("other:model", "e" * 16, "m" * 16) == ""
+        said = run.mixed("net:model", "e" * 16, "m" * 16)
+        assert "2 neurons of 'net:model' explained from other data." in said and "--data eeeeeeee" in said
+        assert "other data and other weights" in run.mixed("net:model", "e" * 16, "n" * 16)
+        run.add(make("fc1[1]", data="e" * 16))
+        assert found(run) == ["fc1[0]", "fc1[1]"]
+        assert found(run, data="e") == ["fc1[1]"]
+        assert found(run, data="dddd") == ["fc1[0]", "fc1[1]"], "though a later one from other data exists"
+        assert found(run, "fc1[1]", data="dddd", model="mmmm") == ["fc1[1]"]
+        assert found(run, where=f'data_hash = "{"e" * 16}"') == ["fc1[1]"]
+        frame = run.query(data="dd")
+        assert set(frame.data_hash) == {"d" * 16} and set(frame.model_hash) == {"m" * 16}
+        assert list(frame.revision) == [1, 1]
+        table = terminal.markdown(run.table())
+        assert "data_hash" in table and "eeeeeeee" in table and "model_hash" not in table
+        assert "data_hash" not in terminal.markdown(run.table(None, data="d"))
 
 
 def test_order_and_limit(run: Run) -> None:

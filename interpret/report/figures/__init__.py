@@ -1,1 +1,1 @@
-"""Figures of a neuron's page, drawn by matplotlib and returned as inline SVG."""
+"""Figures of a neuron's page, drawn as inline SVG."""

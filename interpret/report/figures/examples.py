@@ -11,6 +11,7 @@ from markupsafe import Markup
 from interpret.explanation import ExamplePart, FidelityPoint, Prototypes
 from interpret.report.clean import close_to_one
 from interpret.report.figures import style
+from interpret.report.figures.canvas import Canvas
 from interpret.report.figures.panel import Panel, Scale, diagonal, level
 
 # Below this a misfit is rounding; a log axis needs a floor.
@@ -22,53 +23,49 @@ def fidelity(part: ExamplePart) -> Markup:
     keep = style.thin_out(len(part.network), 300)
     network, mean, low, high = (at[keep] for at in (part.network, part.mean, part.low, part.high))
     limits = style.span(network, mean)
-    with style.drawing(*style.SIZE) as figure:
-        across = Scale(*limits, "network output", ticks=5)
-        above = Panel(
-            figure,
-            (*style.BOX[:1], 1.16, 0.1, 0.1),
-            replace(across, hidden=True),
-            Scale(*limits, "GP mean", ticks=5),
-        )
-        diagonal(above, *limits)
-        above.dots(network, mean, style.EXAMPLE, 3.6, 0.6)
-        up = Scale(*style.span(low - network, high - network, mean - network), "difference", ticks=3)
-        below = Panel(figure, (*style.BOX[:2], 0.1, 1.62), across, up)
-        level(below, 0.0)
-        ends = [np.column_stack([network, edge - network]) for edge in (low, high)]
-        below.strokes(ends[0], ends[1], style.EXAMPLE, 1.2, 0.25)
-        below.dots(network, mean - network, style.EXAMPLE, 3.0, 0.8)
-        return style.to_svg(
-            figure, f"Gaussian process over network output, Pearson {close_to_one(part.pearson)}"
-        )
+    canvas = Canvas(*style.SIZE)
+    across = Scale(*limits, "network output", ticks=5)
+    above = Panel(
+        canvas,
+        (*style.BOX[:1], 1.16, 0.1, 0.1),
+        replace(across, hidden=True),
+        Scale(*limits, "GP mean", ticks=5),
+    )
+    diagonal(above, *limits)
+    above.dots(network, mean, style.EXAMPLE, 3.6, 0.6)
+    up = Scale(*style.span(low - network, high - network, mean - network), "difference", ticks=3)
+    below = Panel(canvas, (*style.BOX[:2], 0.1, 1.62), across, up)
+    level(below, 0.0)
+    ends = [np.column_stack([network, edge - network]) for edge in (low, high)]
+    below.strokes(ends[0], ends[1], style.EXAMPLE, 1.2, 0.25)
+    below.dots(network, mean - network, style.EXAMPLE, 3.0, 0.8)
+    return canvas.svg(f"Gaussian process over network output, Pearson {close_to_one(part.pearson)}")
 
 
 def calibration(levels: np.ndarray, coverage: np.ndarray) -> Markup:
     """Share of held-out points inside the interval, over the level the interval promises."""
-    with style.drawing(*style.SIZE) as figure:
-        across = Scale(0.0, 1.0, "promised share inside", lambda at: f"{at:.0%}", 5)
-        panel = Panel(
-            figure, (*style.BOX[:2], 0.2, 0.1), across, replace(across, label="observed share inside")
-        )
-        diagonal(panel, 0.0, 1.0)
-        outline = np.concatenate([levels, levels[::-1]]), np.concatenate([levels, coverage[::-1]])
-        panel.fill(*outline, style.EXAMPLE, 0.14)
-        panel.line(levels, coverage, style.EXAMPLE, 1.8)
-        panel.dots(levels, coverage, style.EXAMPLE, 4.6, 1.0)
-        return style.to_svg(figure, "Calibration: observed over promised coverage of the intervals")
+    canvas = Canvas(*style.SIZE)
+    across = Scale(0.0, 1.0, "promised share inside", lambda at: f"{at:.0%}", 5)
+    panel = Panel(canvas, (*style.BOX[:2], 0.2, 0.1), across, replace(across, label="observed share inside"))
+    diagonal(panel, 0.0, 1.0)
+    outline = np.concatenate([levels, levels[::-1]]), np.concatenate([levels, coverage[::-1]])
+    panel.fill(*outline, style.EXAMPLE, 0.14)
+    panel.line(levels, coverage, style.EXAMPLE, 1.8)
+    panel.dots(levels, coverage, style.EXAMPLE, 4.6, 1.0)
+    return canvas.svg("Calibration: observed over promised coverage of the intervals")
 
 
 def prototypes(reached: Prototypes) -> Markup:
     """R² that the first k prototypes reach."""
     k = np.arange(1, len(reached.r2) + 1)
-    with style.drawing(*style.SIZE) as figure:
-        across = Scale(0.0, len(reached.r2) + 0.5, "prototypes used", integer=True)
-        low, high = style.span(reached.r2, [1.0], margin=0.04)
-        panel = Panel(figure, style.BOX, across, Scale(max(low, -1.0), high, "R² reached"))
-        kept = np.maximum(reached.r2, -1.0)
-        panel.line(k, kept, style.EXAMPLE, 1.8)
-        panel.dots(k, kept, style.EXAMPLE, 4.6, 1.0)
-        return style.to_svg(figure, f"R² reached by the first {len(reached.r2)} prototypes")
+    canvas = Canvas(*style.SIZE)
+    across = Scale(0.0, len(reached.r2) + 0.5, "prototypes used", integer=True)
+    low, high = style.span(reached.r2, [1.0], margin=0.04)
+    panel = Panel(canvas, style.BOX, across, Scale(max(low, -1.0), high, "R² reached"))
+    kept = np.maximum(reached.r2, -1.0)
+    panel.line(k, kept, style.EXAMPLE, 1.8)
+    panel.dots(k, kept, style.EXAMPLE, 4.6, 1.0)
+    return canvas.svg(f"R² reached by the first {len(reached.r2)} prototypes")
 
 
 def settings(points: Sequence[FidelityPoint]) -> Markup:
@@ -76,21 +73,17 @@ def settings(points: Sequence[FidelityPoint]) -> Markup:
     usable = [at for at in points if at.cancellation > 0 and np.isfinite([at.cancellation, at.r2]).all()]
     x = np.array([at.cancellation for at in usable])
     y = np.clip([1 - at.r2 for at in usable], _FLOOR, None)
-    with style.drawing(*style.SIZE) as figure:
-        across = Scale(
-            0.8 * min(x, default=1.0), 1.25 * max(x, default=10.0), "cancellation", log=True, ticks=4
-        )
-        up = Scale(min(y, default=1e-3) / 2, 2 * max(y, default=1.0), "1 − R²", log=True, ticks=5)
-        panel = Panel(figure, style.BOX, across, up)
-        for metric in dict.fromkeys(at.metric for at in usable):
-            of = np.array([at.metric == metric for at in usable])
-            panel.line(x[of], y[of], style.EXAMPLE, 1.1, 0.5)
-        chosen = np.array([at.chosen for at in usable], dtype=bool)
-        panel.dots(x[chosen], y[chosen], style.EXAMPLE, 12, 0.25)
-        panel.dots(x, y, style.EXAMPLE, 4.4, 1.0)
-        return style.to_svg(
-            figure, f"{len(usable)} settings of the Gaussian process: misfit over cancellation"
-        )
+    canvas = Canvas(*style.SIZE)
+    across = Scale(0.8 * min(x, default=1.0), 1.25 * max(x, default=10.0), "cancellation", log=True, ticks=4)
+    up = Scale(min(y, default=1e-3) / 2, 2 * max(y, default=1.0), "1 − R²", log=True, ticks=5)
+    panel = Panel(canvas, style.BOX, across, up)
+    for metric in dict.fromkeys(at.metric for at in usable):
+        of = np.array([at.metric == metric for at in usable])
+        panel.line(x[of], y[of], style.EXAMPLE, 1.1, 0.5)
+    chosen = np.array([at.chosen for at in usable], dtype=bool)
+    panel.dots(x[chosen], y[chosen], style.EXAMPLE, 12, 0.25)
+    panel.dots(x, y, style.EXAMPLE, 4.4, 1.0)
+    return canvas.svg(f"{len(usable)} settings of the Gaussian process: misfit over cancellation")
 
 
 def sparkline(values: Sequence[float], label: str) -> Markup:

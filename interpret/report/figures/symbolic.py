@@ -11,6 +11,7 @@ from interpret.explanation import FormulaPart, FrontierRow, LinkFigure
 from interpret.outcome import EXACT_MISALIGNMENT
 from interpret.report.clean import close_to_one, number, visible
 from interpret.report.figures import style
+from interpret.report.figures.canvas import Canvas
 from interpret.report.figures.panel import Panel, Scale, level
 
 # Below this a misalignment is rounding; a log axis needs a floor.
@@ -25,22 +26,19 @@ def frontier(rows: Sequence[FrontierRow]) -> Markup:
     x = np.array([row.complexity for row in rows], dtype=np.float64)
     y = np.clip(np.nan_to_num([row.held_out for row in rows], nan=1.0), _FLOOR, None)
     upper = np.array([row.upper for row in rows])
-    with style.drawing(*style.SIZE) as figure:
-        across = Scale(*style.span(x, margin=0.08), "complexity (nodes)", integer=True)
-        panel = Panel(figure, style.BOX, across, _decades([*y, *upper, EXACT_MISALIGNMENT]))
-        level(panel, EXACT_MISALIGNMENT)
-        panel.text(across.high, EXACT_MISALIGNMENT, "EXACT below")
-        panel.line(x, y, style.FORMULA, 1.1, 0.45)
-        long = np.isfinite(upper) & (upper > y)
-        panel.strokes(
-            np.column_stack([x, y])[long], np.column_stack([x, upper])[long], style.FORMULA, 1.4, 0.4
-        )
-        for at, row in enumerate(rows):
-            if row.chosen:
-                panel.dots([x[at]], [y[at]], style.FORMULA, 13, 0.22)
-            panel.mark(x[at], y[at], style.FORMULA, f"data-row-{at}")
-        titles = [_row_title(row) for row in rows]
-        return style.to_svg(figure, f"Frontier of {len(rows)} formulas: misalignment over complexity", titles)
+    canvas = Canvas(*style.SIZE)
+    across = Scale(*style.span(x, margin=0.08), "complexity (nodes)", integer=True)
+    panel = Panel(canvas, style.BOX, across, _decades([*y, *upper, EXACT_MISALIGNMENT]))
+    level(panel, EXACT_MISALIGNMENT)
+    panel.text(across.high, EXACT_MISALIGNMENT, "EXACT below")
+    panel.line(x, y, style.FORMULA, 1.1, 0.45)
+    long = np.isfinite(upper) & (upper > y)
+    panel.strokes(np.column_stack([x, y])[long], np.column_stack([x, upper])[long], style.FORMULA, 1.4, 0.4)
+    for at, row in enumerate(rows):
+        if row.chosen:
+            panel.dots([x[at]], [y[at]], style.FORMULA, 13, 0.22)
+        panel.mark(x[at], y[at], style.FORMULA, at, _row_title(row))
+    return canvas.svg(f"Frontier of {len(rows)} formulas: misalignment over complexity")
 
 
 def _row_title(row: FrontierRow) -> str:
@@ -57,33 +55,33 @@ def link(drawn: LinkFigure) -> Markup:
     """The neuron's values over T at held-out points, and the monotone map φ through them."""
     keep = style.thin_out(len(drawn.points_t), 400)
     order = np.argsort(drawn.t)[style.thin_out(len(drawn.t), 160)]
-    with style.drawing(*style.SIZE) as figure:
-        panel = Panel(
-            figure,
-            style.BOX,
-            Scale(*style.span(drawn.points_t, drawn.t), "formula T(x)"),
-            Scale(*style.span(drawn.points_g, drawn.phi), "neuron g(x)"),
-        )
-        panel.dots(drawn.points_t[keep], drawn.points_g[keep], style.INK, 4.4, 0.3)
-        panel.line(drawn.t[order], drawn.phi[order], style.FORMULA, 1.5)
-        return style.to_svg(figure, f"Link: neuron over formula, held-out R² {close_to_one(drawn.r2)}")
+    canvas = Canvas(*style.SIZE)
+    panel = Panel(
+        canvas,
+        style.BOX,
+        Scale(*style.span(drawn.points_t, drawn.t), "formula T(x)"),
+        Scale(*style.span(drawn.points_g, drawn.phi), "neuron g(x)"),
+    )
+    panel.dots(drawn.points_t[keep], drawn.points_g[keep], style.INK, 4.4, 0.3)
+    panel.line(drawn.t[order], drawn.phi[order], style.FORMULA, 1.5)
+    return canvas.svg(f"Link: neuron over formula, held-out R² {close_to_one(drawn.r2)}")
 
 
 def field(part: FormulaPart, pair: tuple[int, int], units: Mapping[str, str] | None = None) -> Markup:
     """Unit gradients of network and formula at held-out points, in the plane of two inputs."""
     points, network, concept = _plane(part, pair)
     names = [_axis_name(part.names[at], units or {}) for at in pair]
-    with style.drawing(*style.SIZE) as figure:
-        limits = style.span(points[:, 0], margin=0.09), style.span(points[:, 1], margin=0.09)
-        panel = Panel(figure, style.BOX, Scale(*limits[0], names[0]), Scale(*limits[1], names[1]))
-        length = 0.06 * np.array([limits[0][1] - limits[0][0], limits[1][1] - limits[1][0]])
-        panel.strokes(points, points + network * length, style.SOFT, 4.2)
-        agree = (network * concept).sum(axis=1) >= np.cos(np.deg2rad(APART))
-        tips = points + concept * length
-        panel.strokes(points[agree], tips[agree], style.FORMULA, 1.3)
-        panel.strokes(points[~agree], tips[~agree], style.WARN, 1.3)
-        panel.dots(points[:, 0], points[:, 1], style.INK, 2.2, 0.8)
-        return style.to_svg(figure, f"Gradient field over {names[0]} and {names[1]}")
+    canvas = Canvas(*style.SIZE)
+    limits = style.span(points[:, 0], margin=0.09), style.span(points[:, 1], margin=0.09)
+    panel = Panel(canvas, style.BOX, Scale(*limits[0], names[0]), Scale(*limits[1], names[1]))
+    length = 0.06 * np.array([limits[0][1] - limits[0][0], limits[1][1] - limits[1][0]])
+    panel.strokes(points, points + network * length, style.SOFT, 4.2)
+    agree = (network * concept).sum(axis=1) >= np.cos(np.deg2rad(APART))
+    tips = points + concept * length
+    panel.strokes(points[agree], tips[agree], style.FORMULA, 1.3)
+    panel.strokes(points[~agree], tips[~agree], style.WARN, 1.3)
+    panel.dots(points[:, 0], points[:, 1], style.INK, 2.2, 0.8)
+    return canvas.svg(f"Gradient field over {names[0]} and {names[1]}")
 
 
 def _axis_name(name: str, units: Mapping[str, str]) -> str:
@@ -133,10 +131,10 @@ def angles(cosines: np.ndarray) -> Markup:
     degrees = np.sort(np.rad2deg(np.arccos(np.clip(np.abs(cosines[np.isfinite(cosines)]), 0, 1))))
     share = (np.arange(len(degrees)) + 1) / max(len(degrees), 1)
     keep = style.thin_out(len(degrees), 120)
-    with style.drawing(*style.SIZE) as figure:
-        widest = max(float(degrees[-1]) * 1.03, 1.0) if len(degrees) else 90.0
-        across = Scale(0.0, widest, "angle to the network's gradient", lambda at: f"{at:g}°", 5)
-        up = Scale(0.0, 1.03, "share of points", lambda at: f"{at:.0%}", 5)
-        panel = Panel(figure, style.BOX, across, up)
-        panel.line(np.repeat(degrees[keep], 2)[1:], np.repeat(share[keep], 2)[:-1], style.FORMULA, 1.8)
-        return style.to_svg(figure, "Share of held-out points within an angle of the network's gradient")
+    canvas = Canvas(*style.SIZE)
+    widest = max(float(degrees[-1]) * 1.03, 1.0) if len(degrees) else 90.0
+    across = Scale(0.0, widest, "angle to the network's gradient", lambda at: f"{at:g}°", 5)
+    up = Scale(0.0, 1.03, "share of points", lambda at: f"{at:.0%}", 5)
+    panel = Panel(canvas, style.BOX, across, up)
+    panel.line(np.repeat(degrees[keep], 2)[1:], np.repeat(share[keep], 2)[:-1], style.FORMULA, 1.8)
+    return canvas.svg("Share of held-out points within an angle of the network's gradient")

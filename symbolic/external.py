@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from interpret.errors import BackendFailed, BadInput, DeadUnit, InterpretError, TooFewPoints
+from interpret.errors import BackendFailed, BadInput, InterpretError, NameMismatch
 from symbolic import assemble, targets
 from symbolic.backends.base import SearchResult, Settings
 from symbolic.backends.pysr import PySR
 from symbolic.formula import Formula
 from symbolic.many import Skipped
+
+Array = NDArray[np.float64]
 
 
 def fit_units(
@@ -30,6 +32,9 @@ def fit_units(
 ) -> list[Formula | Skipped]:
     """Formulas of many units by PySR, in the units' order.
 
+    Ctrl-C ends the searches and keeps what they found: a unit without anything is `Skipped`, and a formula whose search
+    was cut short says so (``interrupted``).
+
     Args:
         points: (N, d) inputs, the same for all units.
         gradients: (N, units, d).
@@ -41,11 +46,15 @@ def fit_units(
 
     Raises:
         BackendMissing: PySR is not installed.
-        BadInput: the shapes do not fit.
+        BadInput: the shapes or names do not fit; what is wrong with one unit's gradients alone skips that unit.
+        KeyboardInterrupt: the user cancelled before anything was found.
     """
+    x = np.asarray(points, dtype=np.float64)
     g = np.asarray(gradients, dtype=np.float64)
     if g.ndim != 3:
         raise BadInput(f"gradients must have shape (N, units, d), got {g.shape}")
+    if x.ndim != 2 or x.shape != (g.shape[0], g.shape[2]):
+        raise BadInput(f"points must have shape {(g.shape[0], g.shape[2])}, got {x.shape}")
     v = None if values is None else np.asarray(values, dtype=np.float64)
     if v is not None and v.shape != g.shape[:2]:
         raise BadInput(f"values must have shape {g.shape[:2]}, got {v.shape}")
@@ -54,22 +63,35 @@ def fit_units(
     if missing is not None:
         raise missing.error()
     aims = [
-        _aim(unit, points, g[:, unit], None if v is None else v[:, unit], names, settings)
+        _aim(unit, x, g[:, unit], None if v is None else v[:, unit], names, settings)
         for unit in range(g.shape[1])
     ]
     usable = [aim for aim in aims if isinstance(aim, targets.Targets)]
     started = time.monotonic()
     found = iter(engine.search_many(usable, settings, workers))
-    return [
-        aim if isinstance(aim, Skipped) else _formula(unit, next(found), aim, settings, started)
-        for unit, aim in enumerate(aims)
-    ]
+    formulas: list[Formula | Skipped] = []
+    for unit, aim in enumerate(aims):
+        try:
+            formulas.append(
+                aim if isinstance(aim, Skipped) else _formula(unit, next(found), aim, settings, started)
+            )
+        except KeyboardInterrupt:
+            if not any(isinstance(formula, Formula) for formula in formulas):
+                raise
+            formulas += [Skipped(rest, "cancelled") for rest in range(unit, len(aims))]
+            break
+    return formulas
 
 
-def _aim(unit: int, points: ArrayLike, gradients: Any, values: Any, names: Any, settings: Settings) -> Any:
+def _aim(
+    unit: int, points: Array, gradients: Array, values: Array | None, names: Any, settings: Settings
+) -> targets.Targets | Skipped:
     try:
         return targets.build(points, gradients, values, names=names, seed=settings.seed)
-    except (DeadUnit, TooFewPoints) as error:
+    except NameMismatch:
+        # The names are all units'.
+        raise
+    except BadInput as error:
         return Skipped(unit, str(error))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import tempfile
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,13 +21,14 @@ from interpret.errors import (
     InterpretError,
 )
 from symbolic.backends.base import Progress, SearchResult, Settings
-from symbolic.backends.messages import Equation, Message
+from symbolic.backends.messages import Equation, Message, best_rows
 from symbolic.backends.pysr_loss import SETUP
 from symbolic.backends.pysr_options import Plan
+from symbolic.backends.pysr_parameters import ESSENTIAL
 from symbolic.backends.worker import Worker
-from symbolic.expression import Tree
+from symbolic.expression import Tree, depth, variables
 from symbolic.operators import Operator
-from symbolic.parser import parse
+from symbolic.parser import MAX_NESTING, parse
 
 if TYPE_CHECKING:
     from symbolic.targets import Targets
@@ -39,6 +40,9 @@ _TICK = 0.25
 _IMPROVEMENT = 0.01
 #: Seconds a worker gets to stop by itself, when it was asked to, before it is killed.
 _GRACE = 20.0
+#: Seconds between two reports of a search that goes on without news.
+_HEARTBEAT = 1.0
+_MOST_NOTES = 100
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,9 @@ class _Search:
     """The state of a running search."""
 
     started: float = field(default_factory=time.monotonic)
-    improved: float = field(default_factory=time.monotonic)
+    sent: float = math.inf
+    improved: float = math.inf
+    told: float = -math.inf
     best: float = math.inf
     equations: tuple[Equation, ...] = ()
     notes: list[str] = field(default_factory=list)
@@ -100,19 +106,30 @@ class _Search:
     finished: bool = False
 
     def take(self, equations: tuple[Equation, ...]) -> bool:
-        """Keep a frontier; whether it is better than the last."""
+        """Keep the best of a frontier and of what is there; whether it is better than the last."""
         if not equations:
             return False
-        self.equations = equations
-        best = min(equation.loss for equation in equations)
-        better = best < self.best * (1 - _IMPROVEMENT)
+        first = not self.equations
+        self.equations = best_rows(self.equations, equations)
+        best = min(equation.loss for equation in self.equations)
+        better = first or best < self.best * (1 - _IMPROVEMENT)
         if better:
             self.best, self.improved = best, time.monotonic()
         return better
 
+    def status(self) -> str:
+        """What a progress bar says while the engine searches."""
+        if not self.equations:
+            return "compiling and searching: no formula yet"
+        best = min(self.equations, key=lambda equation: equation.loss)
+        return (
+            f"searching: {len(self.equations)} formulas, misalignment {best.loss:.2g} "
+            f"with {best.complexity} nodes"
+        )
+
 
 def run_job(worker: Worker, job: Job) -> SearchResult:
-    """Run one job; ``worker.usable`` then says whether it can serve another.
+    """Run one job; ``worker.usable`` then says whether it can serve another, or must be stopped.
 
     Raises:
         BackendFailed: nothing was found before the worker failed or time ran out; the class says how.
@@ -120,20 +137,23 @@ def run_job(worker: Worker, job: Job) -> SearchResult:
     """
     search = _Search()
     worker.usable = False
-    with tempfile.TemporaryDirectory(prefix="twinscope-pysr-", ignore_cleanup_errors=True) as folder:
-        try:
-            wait_until_ready(
-                worker, job.plan.own["startup_limit"], job.deadline, lambda text: _report(job, search, text)
-            )
-            worker.send(_request(job, Path(folder)))
-            _listen(worker, job, search, Path(folder))
-        except KeyboardInterrupt:
-            search.cancelled = True
-            if not search.equations:
-                raise
-        except BackendFailed as error:
-            search.failure = error
+    worker.jobs += 1
+    folder = worker.folder / str(worker.jobs)
+    try:
+        wait_until_ready(
+            worker, job.plan.own["startup_limit"], job.deadline, lambda text: _report(job, search, text)
+        )
+        worker.send(_request(job, folder, worker.jobs))
+        search.sent = time.monotonic()
+        _listen(worker, job, search, folder)
+    except KeyboardInterrupt:
+        search.cancelled = True
+    except BackendFailed as error:
+        search.failure = error
     worker.usable = search.finished and worker.alive
+    if worker.usable:
+        # Otherwise it still writes there, and the folder goes when the worker has been stopped.
+        shutil.rmtree(folder, ignore_errors=True)
     return _result(worker, job, search)
 
 
@@ -148,14 +168,17 @@ def wait_until_ready(
     """
     started = time.monotonic()
     until = min(started + limit, math.inf if deadline is None else deadline)
+    stage = "starting Julia"
     while not worker.ready:
         if tell is not None:
-            tell("starting Julia")
+            tell(stage)
         message = worker.receive(_TICK)
         if message is not None and message.event == "failed" and message.kind == "memory":
             raise _failure(message, worker)
         if message is not None and message.event == "failed":
             raise BackendFailed(f"PySR did not start: {message.text}{worker.last_words()}")
+        if message is not None and message.event == "progress":
+            stage = message.text
         if message is not None and message.event == "ready":
             worker.ready = True
             worker.versions = message.versions
@@ -166,15 +189,20 @@ def wait_until_ready(
             )
 
 
-def _request(job: Job, folder: Path) -> dict[str, Any]:
-    for name in ("points", "directions", "weights", "projectors"):
-        np.save(folder / f"{name}.npy", getattr(job, name), allow_pickle=False)
+def _request(job: Job, folder: Path, number: int) -> dict[str, Any]:
+    try:
+        folder.mkdir()
+        for name in ("points", "directions", "weights", "projectors"):
+            np.save(folder / f"{name}.npy", getattr(job, name), allow_pickle=False)
+    except OSError as error:
+        raise BackendFailed(f"the points cannot be written for PySR's worker: {error}") from error
     remaining = job.remaining()
     return {
-        "job": 1,
+        "job": number,
         "folder": str(folder),
         "setup": SETUP,
         "arguments": job.plan.arguments,
+        "essential": sorted(ESSENTIAL),
         "custom_operators": list(job.plan.custom_operators),
         "enough": job.plan.own["enough"],
         # The engine stops by itself a little earlier than it would be killed.
@@ -183,20 +211,24 @@ def _request(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def _listen(worker: Worker, job: Job, search: _Search, folder: Path) -> None:
-    while not search.finished:
+    while not search.finished and not search.out_of_time:
         message = worker.receive(_TICK)
         if message is not None:
             _handle(message, worker, job, search)
-            continue
-        _check_time(worker, job, search, folder)
-        if search.out_of_time:
-            return
+        elif time.monotonic() > search.told + _HEARTBEAT:
+            _report(job, search, search.status())
+        # Also after a message: a worker that never stops talking has no more time than a silent one.
+        _check_time(job, search, folder)
 
 
 def _handle(message: Message, worker: Worker, job: Job, search: _Search) -> None:
-    if message.event in ("frontier", "done") and search.take(message.equations):
-        _report(job, search, "searching")
-    search.notes.extend(message.notes)
+    if message.event in ("frontier", "done"):
+        if message.job != worker.jobs:
+            # What a worker still had to say of the job before.
+            return
+        if search.take(message.equations):
+            _report(job, search, search.status())
+    search.notes.extend(message.notes[: max(0, _MOST_NOTES - len(search.notes))])
     if message.event == "progress":
         _report(job, search, message.text)
     elif message.event == "done":
@@ -214,36 +246,45 @@ def _failure(message: Message, worker: Worker) -> BackendFailed:
     return BackendFailed(f"PySR failed: {message.text}{worker.last_words()}")
 
 
-def _check_time(worker: Worker, job: Job, search: _Search, folder: Path) -> None:
-    now = time.monotonic()
+def _check_time(job: Job, search: _Search, folder: Path) -> None:
+    if search.finished:
+        return
+    now, own = time.monotonic(), job.plan.own
     if job.deadline is not None and now >= job.deadline:
         search.out_of_time = True
     elif search.asked_to_stop is not None:
         search.out_of_time = now > search.asked_to_stop + _GRACE
-    elif search.equations and now > search.improved + job.plan.own["patience"]:
+    elif search.equations and now > search.improved + own["patience"]:
         # PySR looks for this file in its stopping rule; its worker then stays usable.
         (folder / "stop").touch()
         search.asked_to_stop = now
-        search.notes.append(f"stopped after {job.plan.own['patience']:g} s without improvement")
-    elif (
-        job.deadline is None and not search.equations and now > search.started + job.plan.own["startup_limit"]
-    ):
-        search.out_of_time = True
+        search.notes.append(f"stopped after {own['patience']:g} s without improvement")
+    elif job.deadline is None and not search.equations:
+        search.out_of_time = now > search.sent + own["startup_limit"]
 
 
 def _report(job: Job, search: _Search, text: str) -> None:
+    search.told = time.monotonic()
     if job.progress is not None:
-        job.progress(Progress("pysr", text, search.best, time.monotonic() - search.started))
+        job.progress(Progress("pysr", text, search.best, search.told - search.started))
 
 
 def _result(worker: Worker, job: Job, search: _Search) -> SearchResult:
-    trees, unread = candidates(search.equations, job.operators)
-    messages = [*job.plan.notes, *search.notes, *unread]
+    trees, unread = candidates(search.equations, job.operators, job.points.shape[1])
+    if search.cancelled and not trees:
+        raise KeyboardInterrupt
     failure = search.failure
     if search.out_of_time and not search.equations:
         failure = BackendTimeout(
             f"PySR found nothing within {time.monotonic() - search.started:.0f} s.{worker.last_words()}"
         )
+    if failure is None and not trees:
+        failure = BackendFailed(
+            "PySR found no formula with a finite gradient at every point." + worker.last_words()
+        )
+    if failure is not None and not trees:
+        raise failure
+    messages = [*job.plan.notes, *search.notes, *unread]
     if worker.garbage:
         messages.append(f"{worker.garbage} lines from PySR's worker were no messages and were skipped")
     if search.out_of_time:
@@ -252,25 +293,30 @@ def _result(worker: Worker, job: Job, search: _Search) -> SearchResult:
         messages.append("PySR was cancelled; these are the best formulas until then")
     if failure is not None:
         messages.append(str(failure))
-        if not trees:
-            raise failure
-    elif not trees:
-        raise BackendFailed(
-            "PySR found no formula with a finite gradient at every point." + worker.last_words()
-        )
     interrupted = search.out_of_time or search.cancelled or failure is not None
     return SearchResult(trees, interrupted, tuple(dict.fromkeys(messages)), failure)
 
 
 def candidates(
-    equations: tuple[Equation, ...], operators: tuple[Operator, ...] = ()
+    equations: tuple[Equation, ...], operators: tuple[Operator, ...] = (), width: int | None = None
 ) -> tuple[tuple[Tree, ...], tuple[str, ...]]:
-    """The trees of a frontier, and a message for each row that is no formula of ours."""
+    """The trees of a frontier, and a message for each row that is no formula of ours in ``width`` inputs."""
     trees: list[Tree] = []
     unread: list[str] = []
     for equation in equations:
         try:
-            trees.append(parse(equation.text, None, operators))
+            trees.append(_tree(equation.text, operators, width))
         except ExpressionError as error:
             unread.append(f"a row of PySR's frontier was skipped: {str(error).splitlines()[0]}")
     return tuple(trees), tuple(unread)
+
+
+def _tree(text: str, operators: tuple[Operator, ...], width: int | None) -> Tree:
+    tree = parse(text, None, operators)
+    # A chain of sums is deep without nesting; trees are hashed and compared by recursion.
+    if depth(tree) > MAX_NESTING:
+        raise ExpressionError(f"nested more than {MAX_NESTING} deep")
+    beyond = [index for index in variables(tree) if width is not None and index >= width]
+    if beyond:
+        raise ExpressionError(f"there is no input x{beyond[0]}")
+    return tree

@@ -13,22 +13,26 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from interpret.errors import BackendFailed
+from interpret.errors import BackendFailed, BackendTimeout
 from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
 from symbolic.backends.job import Job, run_job, wait_until_ready
-from symbolic.backends.pysr_options import KNOWN_OPERATORS, Version, parse_version, plan
+from symbolic.backends.pysr_options import KNOWN_OPERATORS, plan
+from symbolic.backends.pysr_parameters import Version, parse_version, too_old
 from symbolic.backends.worker import Worker
 
 if TYPE_CHECKING:
     from symbolic.targets import Targets
 
+Search = Future[SearchResult | BackendFailed]
+
+_CANCELLED = "the search was cancelled before it found anything"
 _SCRIPT = Path(__file__).with_name("pysr_worker.py")
 
 #: One core for each worker, and nothing that asks the network when both Julia and its project are given.
@@ -67,6 +71,7 @@ class PySR:
         self._memory_limit: int | None = None
         self._killed = False
         self._turn = threading.Lock()
+        self._guard = threading.Lock()
 
     def __enter__(self) -> PySR:
         return self
@@ -80,9 +85,12 @@ class PySR:
 
     def available(self) -> Missing | None:
         """None where the package is installed; Julia itself is only met when a worker starts."""
-        if self._command is not None or importlib.util.find_spec("pysr") is not None:
+        if self._command is not None:
             return None
-        return Missing(self.name, "the package 'pysr' is not installed", "pip install 'twinscope[pysr]'")
+        if importlib.util.find_spec("pysr") is None:
+            return Missing(self.name, "the package 'pysr' is not installed", "pip install 'twinscope[pysr]'")
+        reason = too_old(self.version())
+        return Missing(self.name, reason, "pip install --upgrade 'twinscope[pysr]'") if reason else None
 
     def search(self, targets: Targets, settings: Settings, deadline: float | None = None) -> SearchResult:
         """One deterministic serial search for one neuron.
@@ -99,14 +107,19 @@ class PySR:
         if missing is not None:
             raise missing.error()
         job = Job.of(targets, settings, plan(settings, self.version()), deadline)
-        # One search at a time; threads that share a backend wait for one another.
-        with self._turn:
+        # One search at a time; threads that share a backend wait for one another, as long as they have time.
+        remaining = job.remaining()
+        if not self._turn.acquire(timeout=-1 if remaining is None else max(0.0, remaining)):
+            raise BackendTimeout("PySR found nothing: its worker served another search until time was up")
+        try:
             worker = self._ready_worker(settings)
             try:
                 return run_job(worker, job)
             finally:
                 if not worker.usable:
                     self.close()
+        finally:
+            self._turn.release()
 
     def search_many(
         self,
@@ -117,7 +130,13 @@ class PySR:
     ) -> list[SearchResult | BackendFailed]:
         """One search for each neuron on ``workers`` processes; a neuron whose search failed gives the error.
 
-        The results do not depend on the number of workers: every search has a seed and an engine of its own.
+        The results do not depend on the number of workers: every search has a seed and an engine of its own. Ctrl-C
+        ends the searches; what was found until then is returned, and `BackendFailed` for the neurons without.
+
+        Raises:
+            BackendMissing: PySR is not installed.
+            UsageError: an option or operator that this PySR does not have.
+            KeyboardInterrupt: the user cancelled before anything was found.
         """
         idle: SimpleQueue[PySR] = SimpleQueue()
         pool = [PySR(self._command, self._environment) for _ in range(max(1, min(workers, len(targets))))]
@@ -136,13 +155,16 @@ class PySR:
         with ThreadPoolExecutor(len(pool)) as threads:
             futures = [threads.submit(one, target) for target in targets]
             try:
+                wait(futures, return_when=FIRST_EXCEPTION)
                 return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                _cancel(futures, pool)
+                found = [_ended(future) for future in futures]
+                if not any(isinstance(result, SearchResult) for result in found):
+                    raise
+                return found
             except BaseException:
-                # The threads wait for their workers; without these they end.
-                for future in futures:
-                    future.cancel()
-                for backend in pool:
-                    backend.kill()
+                _cancel(futures, pool)
                 raise
             finally:
                 for _ in range(len(pool)):
@@ -174,13 +196,15 @@ class PySR:
 
     def kill(self) -> None:
         """End the worker from another thread; the search that waits for it fails, and no other starts."""
-        self._killed = True
-        if self._worker is not None:
-            self._worker.kill()
+        with self._guard:
+            self._killed = True
+            if self._worker is not None:
+                self._worker.kill()
 
     def close(self) -> None:
         """End the worker, if there is one."""
-        worker, self._worker = self._worker, None
+        with self._guard:
+            worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop()
 
@@ -190,12 +214,34 @@ class PySR:
             not self._worker.alive or self._memory_limit != settings.memory_limit
         ):
             self.close()
-        if self._killed:
-            raise BackendFailed("the search was cancelled")
-        if self._worker is None:
-            self._memory_limit = settings.memory_limit
-            # -P: the script's own folder, which holds this very pysr.py, must not shadow the package.
-            script = (sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(settings.memory_limit or 0))
-            environment = _ENVIRONMENT | dict(os.environ) | self._environment
-            self._worker = Worker(self._command or script, environment)
-        return self._worker
+        # Under the guard: a worker that starts while `kill` looks for one would outlive it.
+        with self._guard:
+            if self._killed:
+                raise BackendFailed(_CANCELLED)
+            if self._worker is None:
+                self._memory_limit = settings.memory_limit
+                self._worker = Worker(self._command or self._script(), self._variables())
+            return self._worker
+
+    def _script(self) -> tuple[str, ...]:
+        # -P: the script's own folder, which holds this very pysr.py, must not shadow the package.
+        return sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(self._memory_limit or 0)
+
+    def _variables(self) -> dict[str, str]:
+        return _ENVIRONMENT | dict(os.environ) | self._environment
+
+
+def _cancel(futures: Sequence[Search], pool: Sequence[PySR]) -> None:
+    """End every search: the threads wait for their workers, and without these they end."""
+    for future in futures:
+        future.cancel()
+    for backend in pool:
+        backend.kill()
+
+
+def _ended(future: Search) -> SearchResult | BackendFailed:
+    """What a cancelled search leaves, once it has ended."""
+    try:
+        return future.result()
+    except CancelledError:
+        return BackendFailed(_CANCELLED)

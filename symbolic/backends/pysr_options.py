@@ -1,6 +1,4 @@
-"""What can be asked of PySR: its own parameters by version, ours among them, and operators under both
-names.
-"""
+"""What can be asked of PySR: its own parameters by version, ours among them, and operators under both names."""
 
 from __future__ import annotations
 
@@ -8,86 +6,32 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
+
+import numpy as np
 
 from interpret.errors import UsageError
 from symbolic.backends.base import Settings
 from symbolic.backends.pysr_loss import LOSS, STOP
+from symbolic.backends.pysr_parameters import (
+    ESSENTIAL,
+    OWN,
+    PARAMETERS,
+    RESERVED,
+    Version,
+    dotted,
+    parameters,
+    too_old,
+)
 from symbolic.operators import Operator, table
-
-Version = tuple[int, int, int]
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-#: Parameters of ``PySRRegressor`` by the first version that has them, read off its signature; none was
-#: removed since.
-PARAMETERS: Mapping[Version, frozenset[str]] = {
-    (1, 5, 0): _names(
-        """
-        model_selection binary_operators unary_operators expression_spec niterations populations population_size
-        max_evals maxsize maxdepth warmup_maxsize_by timeout_in_seconds constraints nested_constraints elementwise_loss
-        loss_function loss_function_expression complexity_of_operators complexity_of_constants complexity_of_variables
-        complexity_mapping parsimony dimensional_constraint_penalty dimensionless_constants_only use_frequency
-        use_frequency_in_tournament adaptive_parsimony_scaling alpha annealing early_stop_condition
-        ncycles_per_iteration fraction_replaced fraction_replaced_hof weight_add_node weight_insert_node
-        weight_delete_node weight_do_nothing weight_mutate_constant weight_mutate_operator weight_swap_operands
-        weight_rotate_tree weight_randomize weight_simplify weight_optimize crossover_probability
-        skip_mutation_failures migration hof_migration topn should_simplify should_optimize_constants
-        optimizer_algorithm optimizer_nrestarts optimizer_f_calls_limit optimize_probability optimizer_iterations
-        perturbation_factor probability_negate_constant tournament_selection_n tournament_selection_p parallelism procs
-        cluster_manager heap_size_hint_in_bytes batching batch_size fast_cycle turbo bumper precision autodiff_backend
-        random_state deterministic warm_start verbosity update_verbosity print_precision progress logger_spec
-        input_stream run_id output_directory temp_equation_file tempdir delete_tempfiles update output_jax_format
-        output_torch_format extra_sympy_mappings extra_torch_mappings extra_jax_mappings denoise select_k_features
-        """
-    ),
-    (1, 5, 7): _names("loss_scale"),
-    (2, 0, 0): _names(
-        """
-        fraction_replaced_guesses guesses operators weight_mutate_feature worker_imports worker_timeout
-        default_mutations default_plugins mutations plugins type_spec weight_backsolve
-        """
-    ),
-    (2, 3, 0): _names("tracing_file use_tracing"),
-}
-
-#: Options of this backend, not of PySR: seconds without improvement before a search stops, and seconds for
-#: the start.
-OWN = {"patience": 60.0, "startup_limit": 900.0, "enough": 1e-10}
-
-#: Parameters that this backend needs for itself, and what to use instead.
-RESERVED: Mapping[str, str] = {
-    "loss_function": "the gradient loss is what this backend is",
-    "loss_function_expression": "the gradient loss is what this backend is",
-    "elementwise_loss": "the gradient loss is what this backend is",
-    "random_state": "use seed=",
-    "maxsize": "use max_complexity=",
-    "binary_operators": "use operators=",
-    "unary_operators": "use operators=",
-    "operators": "use operators=",
-    "timeout_in_seconds": "use time_limit=",
-    "early_stop_condition": "use the options 'enough' (a misalignment) and 'patience' (seconds)",
-    "output_directory": "the worker writes to a folder of its own",
-    "run_id": "the worker writes to a folder of its own",
-    "temp_equation_file": "the worker writes to a folder of its own",
-    "tempdir": "the worker writes to a folder of its own",
-    "delete_tempfiles": "the worker writes to a folder of its own",
-    "input_stream": "the worker has no terminal",
-    "denoise": "y holds row numbers here; smooth the gradients before the search",
-    "select_k_features": "y holds row numbers here; leave out columns before the search",
-    "warm_start": "every search starts anew, so that results depend on the seed alone",
-    "expression_spec": "candidates must be plain expressions",
-    "type_spec": "candidates must be plain expressions",
-    "extra_sympy_mappings": "give the operator's own sympy form instead",
-    "guesses": "candidates of other engines are compared afterwards",
-}
 
 _BINARY = ("+", "-", "*", "/", "^")
 #: Unary operators that SymbolicRegression.jl knows by our name.
-_UNARY = _names("neg sin cos tan exp log sqrt tanh sinh cosh asin acos atan erf abs square cube inv")
+_UNARY = (
+    *("neg", "sin", "cos", "tan", "exp", "log", "sqrt", "tanh", "sinh", "cosh", "asin", "acos", "atan"),
+    *("erf", "abs", "square", "cube", "inv"),
+)
 #: Ours that it does not have, in Julia.
 _DEFINED = {"sigmoid": "sigmoid(x) = 1 / (1 + exp(-x))"}
 _JULIA_DEFINITION = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*\((?P<args>[^()]*)\)\s*=\s*\S", re.DOTALL)
@@ -96,28 +40,29 @@ _JULIA_DEFINITION = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*\((?P<args>[^()]*)\
 KNOWN_OPERATORS = frozenset((*_BINARY, *_UNARY, *_DEFINED))
 
 
-def parse_version(text: str) -> Version:
-    """``"2.0.0a2"`` as (2, 0, 0); missing parts are 0.
+@dataclass(frozen=True)
+class Made:
+    """An object of PySR's own as an option: it is made in the worker, because only there is PySR imported.
 
-    Raises:
-        UsageError: the text does not begin with a number.
+    ``name`` is a class that ``import pysr`` offers, ``arguments`` its keyword arguments::
+
+        pysr_options={"plugins": [Made.of("SimulatedAnnealingPlugin", alpha=0.2)]}
     """
-    found = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", text)
-    if found is None:
-        raise UsageError(f"{text!r:.40} is no version of PySR")
-    major, minor, patch = (int(part or 0) for part in found.groups())
-    return major, minor, patch
 
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
 
-def parameters(version: Version) -> frozenset[str]:
-    """The parameters that PySR has in that version."""
-    return frozenset().union(*(names for since, names in PARAMETERS.items() if since <= version))
+    @staticmethod
+    def of(name: str, **arguments: Any) -> Made:
+        """The object of that class with these keyword arguments."""
+        return Made(name, tuple(arguments.items()))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the worker is told: keyword arguments for PySR, our own options, and what this version cannot
-    do.
+    """What the worker is told: keyword arguments for PySR, our own options, and what this version cannot do.
+
+    ``arguments`` are ready for JSON: tuples, dictionaries and objects as tags that the worker reads (`tagged`).
     """
 
     arguments: dict[str, Any]
@@ -133,6 +78,8 @@ def plan(settings: Settings, version: Version | None) -> Plan:
         UsageError: an option or operator that PySR or this version of it does not have, or that is ours to
         set.
     """
+    if too_old(version):
+        raise UsageError(too_old(version))
     own = dict(OWN)
     given: dict[str, Any] = {}
     for name, value in settings.options.items():
@@ -142,55 +89,68 @@ def plan(settings: Settings, version: Version | None) -> Plan:
             given[name] = _checked(name, value, version)
     binary, unary, custom = operators(settings.operators, settings.user_operators)
     arguments = {
-        **_DEFAULTS,
+        **_defaults(settings),
         **given,
         **_fixed(settings),
         "binary_operators": binary,
         "unary_operators": unary,
     }
-    notes = []
-    if settings.max_complexity < 7:
-        notes.append("PySR searches formulas of at least 7 nodes; max_complexity was raised to 7")
-    if version is not None:
-        absent = sorted(set(arguments) - parameters(version))
-        for name in absent:
-            del arguments[name]
-            notes.append(
-                f"PySR {'.'.join(map(str, version))} has no option {name!r}; the search ran without it"
-            )
+    arguments, notes = _known(arguments, version)
+    if settings.max_complexity < SMALLEST:
+        notes.append(
+            f"PySR searches formulas of at least {SMALLEST} nodes; max_complexity was raised to {SMALLEST}"
+        )
     return Plan(arguments, own, custom, tuple(notes))
 
 
-#: What a search does unless told otherwise: one core, the same result for the same seed, no output.
-_DEFAULTS: Mapping[str, Any] = {
-    "niterations": 200,
-    "parallelism": "serial",
-    "deterministic": True,
-    "precision": 64,
-    "batching": False,
-    "progress": False,
-    "verbosity": 0,
-}
+def _known(arguments: dict[str, Any], version: Version | None) -> tuple[dict[str, Any], list[str]]:
+    """The arguments that the version has, and a note for each that it lacks."""
+    if version is None:
+        return arguments, []
+    notes = []
+    for name in sorted(set(arguments) - parameters(version)):
+        if name in ESSENTIAL:
+            raise UsageError(f"PySR {dotted(version)} has no option {name!r}, which this backend needs")
+        notes.append(f"PySR {dotted(version)} has no option {name!r}; the search ran without it")
+    return {name: value for name, value in arguments.items() if name in parameters(version)}, notes
+
+
+#: PySR takes no smaller limit of complexity.
+SMALLEST = 7
+
+
+def _defaults(settings: Settings) -> dict[str, Any]:
+    """What a search does unless told otherwise: one core, the same result for the same seed, no output."""
+    defaults: dict[str, Any] = {
+        "niterations": 200,
+        "parallelism": "serial",
+        "deterministic": True,
+        "precision": 64,
+        "batching": False,
+        "progress": False,
+        "verbosity": 0,
+    }
+    if settings.memory_limit is not None:
+        defaults["heap_size_hint_in_bytes"] = int(0.6 * settings.memory_limit)
+    return defaults
 
 
 def _fixed(settings: Settings) -> dict[str, Any]:
     """The arguments that follow from the settings and cannot be given otherwise."""
-    arguments: dict[str, Any] = {
-        "maxsize": max(7, settings.max_complexity),
+    return {
+        "maxsize": max(SMALLEST, settings.max_complexity),
         "random_state": settings.seed,
         "loss_function": LOSS,
         "early_stop_condition": STOP,
         "input_stream": "devnull",
     }
-    if settings.memory_limit is not None:
-        arguments["heap_size_hint_in_bytes"] = int(0.6 * settings.memory_limit)
-    return arguments
 
 
 def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)) or not plain > 0:
         raise UsageError(f"option {name!r} must be a positive number, got {value!r:.60}")
-    return float(value)
+    return float(plain)
 
 
 def _checked(name: str, value: Any, version: Version | None) -> Any:
@@ -203,23 +163,43 @@ def _checked(name: str, value: Any, version: Version | None) -> Any:
         raise UsageError(f"PySR has no option {name!r}{hint}")
     if version is not None and name not in parameters(version):
         since = next(v for v, names in PARAMETERS.items() if name in names)
+        raise UsageError(f"PySR {dotted(version)} has no option {name!r}; it came with {dotted(since)}")
+    if name == "precision" and value == 16:
         raise UsageError(
-            f"PySR {'.'.join(map(str, version))} has no option {name!r}; it came with {'.'.join(map(str, since))}"
+            "PySR's precision 16 cannot be used here: row numbers above 2,048 have no place in it"
         )
-    if not _is_plain(value):
-        raise UsageError(
-            f"PySR's option {name!r} must be a number, a text, or lists and dicts of them, got "
-            f"{type(value).__name__}: it is sent to another process"
-        )
-    return value
+    return tagged(name, value)
 
 
-def _is_plain(value: Any) -> bool:
+def tagged(name: str, value: Any) -> Any:
+    """An option's value for JSON: tuples, dictionaries and `Made` as tags, NumPy's numbers and arrays as plain ones.
+
+    Raises:
+        UsageError: a value that cannot go to another process.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
+        return value.tolist()
+    if isinstance(value, list):
+        return [tagged(name, inner) for inner in value]
+    if isinstance(value, tuple):
+        return {"tuple": [tagged(name, inner) for inner in value]}
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(inner) for inner in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+        return {"dict": [[tagged(name, key), tagged(name, inner)] for key, inner in value.items()]}
+    if isinstance(value, Made) and value.name.isidentifier() and not value.name.startswith("_"):
+        return {
+            "made": value.name,
+            "arguments": [[key, tagged(name, inner)] for key, inner in value.arguments],
+        }
+    raise UsageError(
+        f"PySR's option {name!r} must be a number, a text, lists, tuples and dicts of them, or a Made, got "
+        f"{type(value).__name__}: it is sent to another process"
+    )
 
 
 def operators(

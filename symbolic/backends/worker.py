@@ -1,5 +1,5 @@
-"""A worker process: started, spoken to in JSON lines, listened to with a deadline, and ended with all its
-children.
+"""A worker process: started, spoken to in JSON lines, listened to with a deadline, and ended with all its children and
+its scratch folder.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from interpret.errors import BackendCrashed, BackendGarbled
@@ -22,32 +24,46 @@ from symbolic.backends.messages import LONGEST_LINE, Message, read
 
 _MOST_GARBAGE = 200
 _TAIL = 4_000
+#: Bytes of stderr kept on disk; what came earlier is given up.
+_MOST_STDERR = 64 << 20
 
 
 class Worker:
     """One process and whatever it starts, in a process group of its own: Ctrl-C reaches only the parent.
 
-    ``stop`` (or leaving the ``with`` block, or the end of the parent) ends the whole group. What the process
+    ``stop`` (or leaving the ``with`` block, or the end of the parent) ends the whole group and then removes ``folder``,
+    the worker's scratch space: in this order, or the process would write into what is being removed. What the process
     writes to stderr is kept in a file; `last_words` gives its end.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self._stderr, path = tempfile.mkstemp(prefix="twinscope-worker-")
+        self.folder = Path(tempfile.mkdtemp(prefix="twinscope-pysr-"))
+        self._stderr, path = tempfile.mkstemp(dir=self.folder)
         os.unlink(path)
-        self.process = subprocess.Popen(
-            [*command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=dict(os.environ if environment is None else environment),
-            start_new_session=True,
-        )
-        # Also when the parent ends without calling stop.
+        try:
+            self.process = subprocess.Popen(
+                [*command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env={
+                    **(os.environ if environment is None else environment),
+                    "TWINSCOPE_FOLDER": str(self.folder),
+                },
+                start_new_session=True,
+            )
+        except BaseException as error:
+            os.close(self._stderr)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise BackendCrashed(f"the worker could not be started: {error}") from error
+            raise
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self._selector = selectors.DefaultSelector()
+        # Also when the parent ends without calling stop.
         self._finish = weakref.finalize(
-            self, _finish, self.process, self._selector, self._stderr, os.getpid()
+            self, _finish, self.process, self._selector, self._stderr, self.folder, os.getpid()
         )
         self._selector.register(self.process.stdout, selectors.EVENT_READ)
         self._buffer = b""
@@ -55,6 +71,7 @@ class Worker:
         self._closed = False
         self._garbled: BackendGarbled | None = None
         self.garbage = 0
+        self.jobs = 0
         self.ready = False
         self.usable = True
         self.versions: tuple[tuple[str, str], ...] = ()
@@ -91,17 +108,20 @@ class Worker:
             BackendGarbled: it keeps writing lines that are no messages.
         """
         until = time.monotonic() + timeout
+        self._bound_stderr()
         while not self._inbox:
-            remaining = until - time.monotonic()
             # What came before the end, or before the garbage, has been delivered by now.
             if self._garbled is not None:
                 raise self._garbled
             if self._closed:
                 raise self.crashed()
-            if not self._selector.select(max(0.0, remaining)):
+            if not self._selector.select(max(0.0, until - time.monotonic())):
                 return None
             self._read()
-        return self._inbox.popleft()
+            # A process that never stops writing nonsense must not hold its listener beyond the timeout either.
+            if time.monotonic() >= until:
+                break
+        return self._inbox.popleft() if self._inbox else None
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -121,8 +141,13 @@ class Worker:
             message = read(line)
             if message is not None:
                 self._inbox.append(message)
-            elif line.strip():
+            else:
                 self._count_garbage(line)
+
+    def _bound_stderr(self) -> None:
+        # The file turns sparse: its size goes on growing with the process's offset, the blocks before are freed.
+        if os.fstat(self._stderr).st_blocks * 512 > _MOST_STDERR:
+            os.ftruncate(self._stderr, 0)
 
     def _count_garbage(self, line: bytes) -> None:
         self.garbage += 1
@@ -150,26 +175,23 @@ class Worker:
     def last_words(self) -> str:
         """The end of what the process wrote to stderr, for a message; empty where it wrote nothing."""
         size = os.fstat(self._stderr).st_size
-        tail = os.pread(self._stderr, _TAIL, max(0, size - _TAIL))
+        tail = os.pread(self._stderr, _TAIL, max(0, size - _TAIL)).lstrip(b"\0")
         lines = tail.decode("utf-8", "replace").strip().splitlines()[-20:]
         return "\nIts last words were:\n  " + "\n  ".join(lines) if lines else ""
 
     def kill(self) -> None:
         """End the process and its children now; a thread that waits in `receive` then gets `BackendCrashed`."""
-        _kill_group(self.process)
+        if self._finish.alive:
+            _kill_group(self.process)
 
-    def stop(self, patience: float = 0.0) -> None:
-        """End the process and its children: after ``patience`` seconds to end by itself, by force."""
-        if patience > 0 and self.process.stdin is not None:
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                self.process.stdin.close()
-                self.process.wait(patience)
+    def stop(self) -> None:
+        """End the process and its children by force, and remove the folder."""
         self._closed = True
         self._finish()
 
 
 def _finish(
-    process: subprocess.Popen[bytes], selector: selectors.BaseSelector, stderr: int, owner: int
+    process: subprocess.Popen[bytes], selector: selectors.BaseSelector, stderr: int, folder: Path, owner: int
 ) -> None:
     if os.getpid() != owner:
         # A forked copy of the owner ends: the worker is not its to kill.
@@ -182,6 +204,7 @@ def _finish(
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

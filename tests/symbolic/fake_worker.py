@@ -82,6 +82,41 @@ def serve(mode, path):
             with open(path, "w") as file:
                 file.write(str(child.pid))
             time.sleep(600)
+        elif mode == "chatty":
+            say("frontier", job=number, rows=BETTER)
+            while True:
+                say("progress", job=number, message="still here")
+        elif mode == "blank":
+            say("frontier", job=number, rows=BETTER)
+            while True:
+                sys.stdout.write("\n" * 20)
+                sys.stdout.flush()
+                time.sleep(0.001)
+        elif mode == "worse":
+            say("frontier", job=number, rows=BETTER)
+            say(
+                "frontier",
+                job=number,
+                rows=[{"complexity": 7, "loss": 0.4, "equation": "x0 * x1 + (x1 + 1.0)"}],
+            )
+            say("done", job=number, rows=FIRST)
+            continue
+        elif mode == "nonsense":
+            say("frontier", job=number, rows=BETTER, notes=5)
+            say("frontier", job=number, rows=[{"complexity": 9, "loss": 10**400, "equation": "x1"}])
+            say("frontier", job=number, rows=[{"complexity": 7, "loss": float("nan"), "equation": "x1"}])
+            say("frontier", job=number, rows=[{"complexity": 7, "loss": -1.0, "equation": "x1"}])
+            say("frontier", job=number + 5, rows=[{"complexity": 7, "loss": 0.0, "equation": "x1"}])
+            say("progress", job=number, message="\x1b[2J\ud800")
+            say("done", job=number, rows=[{"complexity": 11, "loss": 0.0, "equation": "x7"}], versions=[1])
+            continue
+        elif mode == "second-endless":
+            if os.path.exists(path):
+                say("frontier", job=number, rows=BETTER)
+                with open(path, "w") as file:
+                    file.write("searching")
+                time.sleep(600)
+            open(path, "w").close()
         elif mode == "patient":
             say("frontier", job=number, rows=BETTER)
             while not os.path.exists(os.path.join(job["folder"], "stop")):
@@ -100,6 +135,9 @@ def main(mode, path):
     if mode == "unstarted":
         say("failed", kind="start", message="ImportError: cannot import name 'jl'")
         sys.exit(3)
+    if mode == "chatty-start":
+        while True:
+            say("progress", message="compiling")
     if mode == "silent":
         time.sleep(600)
     if mode == "dead":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from interpret.errors import BackendMissing, BadInput
+from interpret.errors import BackendMissing, BadInput, NameMismatch
 from symbolic.backends.base import Settings
 from symbolic.backends.pysr import PySR
 from symbolic.external import fit_units
@@ -50,6 +53,62 @@ def test_failures_stay_with_their_unit(layer):
     crashed = fit_units(*layer, Settings(), backend=fake("crash"))
     assert crashed[0].interrupted
     assert any("something broke" in message for message in crashed[0].messages)
+
+
+def interrupt_when(note):
+    """Ctrl-C once the note says that the second unit's search goes on."""
+    main = threading.main_thread().ident
+
+    def watch():
+        for _ in range(500):
+            if note.exists() and note.read_text():
+                break
+            time.sleep(0.02)
+        time.sleep(0.3)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_the_units_that_are_done(workers, tmp_path):
+    points = np.random.default_rng(0).uniform(-1, 1, (120, 2))
+    gradients = np.stack([points * [2, 4]] * 4, 1)
+    note = tmp_path / "note"
+    backend = PySR([sys.executable, str(FAKE), "second-endless", str(note)])
+    thread = interrupt_when(note)
+    found = fit_units(points, gradients, None, Settings(), workers=workers, backend=backend)
+    thread.join()
+    formulas = [unit for unit in found if not isinstance(unit, Skipped)]
+    assert len(found) == 4
+    assert sum(not formula.interrupted for formula in formulas) == 1
+    assert sum(formula.interrupted for formula in formulas) == workers
+    assert all("cancelled" in unit.reason for unit in found if isinstance(unit, Skipped))
+
+
+def test_ctrl_c_before_anything_was_found_is_passed_on(layer, tmp_path):
+    note = tmp_path / "note"
+    note.write_text("now")
+    thread = interrupt_when(note)
+    with pytest.raises(KeyboardInterrupt):
+        fit_units(*layer, Settings(), backend=fake("silent"))
+    thread.join()
+
+
+def test_bad_gradients_skip_their_unit_alone(layer):
+    points, gradients, values = layer
+    broken = gradients.copy()
+    broken[:, 0] = np.nan
+    first, dead, last = fit_units(points, broken, values, Settings(), backend=fake("slow"))
+    assert isinstance(first, Skipped)
+    assert isinstance(dead, Skipped)
+    assert last.expression == "x0^2 + 2 * x1^2"
+    with pytest.raises(NameMismatch):
+        fit_units(points, gradients, values, Settings(), names=["a", "a"], backend=fake("slow"))
+    with pytest.raises(BadInput, match="points must have shape"):
+        fit_units(points[:5], gradients, values, Settings(), backend=fake("slow"))
 
 
 def test_bad_shapes_and_a_missing_package_are_named(layer, monkeypatch):

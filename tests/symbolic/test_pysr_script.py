@@ -15,13 +15,14 @@ import pytest
 
 from interpret.errors import BackendCrashed, BackendFailed, BackendOutOfMemory, UsageError
 from symbolic.backends.base import Settings
-from symbolic.backends.pysr import _SCRIPT, PySR
+from symbolic.backends.pysr import PySR
 from symbolic.backends.pysr_loss import LOSS
 from symbolic.operators import user_operator
 from symbolic.parser import parse
 from symbolic.targets import build
 
 STUB = Path(__file__).with_name("stub_pysr")
+ROOT = Path(__file__).parents[2]
 FIRST = (parse("x0"),)
 BETTER = (*FIRST, parse("(x0 * x0) + (2.0 * (x1 * x1))"))
 
@@ -104,7 +105,7 @@ def test_projections_reach_the_loss(stub, tmp_path):
     assert shape in ([1, 3, 3], [len(targets.fit), 3, 3])
 
 
-@pytest.mark.parametrize(("script", "found"), [("killed", BETTER), ("torn", FIRST)])
+@pytest.mark.parametrize(("script", "found"), [("killed", BETTER), ("torn", BETTER)])
 def test_a_killed_worker_loses_no_frontier(script, found, stub, targets):
     with stub(script) as backend:
         result = backend.search(targets, Settings())
@@ -114,8 +115,9 @@ def test_a_killed_worker_loses_no_frontier(script, found, stub, targets):
     assert "stub PySR starts" in str(result.failure)
 
 
-def test_memory_beyond_the_limit_ends_the_worker_with_its_frontier(stub, targets, tmp_path):
-    with stub("memory") as backend:
+@pytest.mark.parametrize("script", ["memory", "memory-child"])
+def test_memory_beyond_the_limit_ends_the_worker_with_its_frontier(script, stub, targets, tmp_path):
+    with stub(script) as backend:
         result = backend.search(targets, Settings(memory_limit=300 << 20))
     assert result.candidates == BETTER
     assert type(result.failure) is BackendOutOfMemory
@@ -141,38 +143,76 @@ def test_a_search_without_improvement_is_asked_to_stop(stub, targets):
     assert not result.interrupted
 
 
-def test_a_worker_whose_parent_was_killed_ends(tmp_path):
-    script = f"""
-import sys, time
-from symbolic.backends.worker import Worker
-import os
-worker = Worker([sys.executable, "-P", {str(_SCRIPT)!r}, str(os.getpid()), "0"])
-worker.receive(60)
-print(worker.process.pid, flush=True)
+@pytest.mark.parametrize("reap", [True, False], ids=["collected", "a zombie"])
+def test_a_worker_whose_parent_was_killed_ends_and_leaves_no_folder(reap, tmp_path):
+    # The stub searches for ever, so the end of stdin alone would not end the worker.
+    script = """
+import threading, time, numpy as np
+from symbolic.backends.base import Settings
+from symbolic.backends.pysr import PySR
+from symbolic.targets import build
+points = np.random.default_rng(0).uniform(-1, 1, (60, 2))
+backend = PySR()
+job = (build(points, points * [2, 4]), Settings(options={"patience": 600}))
+threading.Thread(target=backend.search, args=job, daemon=True).start()
+while backend._worker is None or not (backend._worker.folder / "1" / "run" / "hall_of_fame.csv").exists():
+    time.sleep(0.02)
+print(backend._worker.process.pid, backend._worker.folder, flush=True)
 time.sleep(600)
 """
-    environment = os.environ | {"PYTHONPATH": str(STUB), "STUB_SCRIPT": "plain"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(STUB), str(ROOT)]),
+        "STUB_SCRIPT": "endless",
+        "TMPDIR": str(tmp_path),
+    }
     parent = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
     )
-    worker = int(parent.stdout.readline())
+    worker, folder = parent.stdout.readline().split()
+    assert Path(folder).is_dir()
+    group = members(int(worker))
+    assert len(group) == 2
     parent.send_signal(signal.SIGKILL)
+    if reap:
+        parent.wait()
+    wait_for(lambda: not members(int(worker)), "the worker outlived its parent")
+    wait_for(lambda: not list(tmp_path.iterdir()), "its folder outlived the worker")
     parent.wait()
     parent.stdout.close()
-    for _ in range(100):
-        stat = Path(f"/proc/{worker}/stat")
-        if not stat.exists() or stat.read_text().split()[2] == "Z":
-            break
+
+
+def members(group):
+    """Processes of a group that run, as ps lists them."""
+    listed = subprocess.run(["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, pgid, state in rows if int(pgid) == group and not state.startswith("Z")]
+
+
+def wait_for(condition, message):
+    for _ in range(200):
+        if condition():
+            return
         time.sleep(0.05)
-    else:
-        pytest.fail("the worker outlived its parent")
+    pytest.fail(message)
 
 
-def test_the_script_imports_neither_torch_nor_this_package():
-    code = _SCRIPT.read_text()
-    assert "import torch" not in code
-    assert "from symbolic" not in code
-    assert "import symbolic" not in code
+@pytest.mark.parametrize("how", ["done", "deadline", "killed", "close"])
+def test_nothing_is_left_behind(how, stub, targets, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    backend = stub({"done": "plain", "close": "plain"}.get(how, "endless" if how == "deadline" else how))
+    deadline = time.monotonic() + 4 if how == "deadline" else None
+    backend.search(targets, Settings(options={"patience": 600}), deadline)
+    worker = backend._worker
+    if worker is not None:
+        # Ready for the next neuron: its folder is there, the finished search's is not.
+        assert list(worker.folder.iterdir()) == []
+        group = members(worker.process.pid)
+        assert group
+        backend.close()
+        assert not members(worker.process.pid)
+    assert list(scratch.iterdir()) == []
 
 
 def test_options_are_refused_before_a_worker_starts(stub, targets):

@@ -23,6 +23,7 @@ from interpret.errors import (
 )
 from symbolic.backends.base import Settings
 from symbolic.backends.pysr import PySR
+from symbolic.backends.worker import Worker
 from symbolic.parser import parse
 from symbolic.targets import build
 
@@ -162,13 +163,149 @@ def test_rows_that_are_no_formula_of_ours_are_skipped_and_said(targets):
     assert any("unknown operator 'evil'" in message for message in result.messages)
 
 
+@pytest.mark.parametrize("mode", ["chatty", "blank"])
+def test_a_worker_that_never_stops_talking_has_no_more_time(mode, targets):
+    with fake(mode) as backend:
+        result = backend.search(targets, Settings(time_limit=2.0))
+    assert result.candidates == BETTER
+    assert result.interrupted
+    if mode == "chatty":
+        assert any("ran out of time" in message for message in result.messages)
+    else:
+        assert type(result.failure) is BackendGarbled
+
+
+def test_patience_ends_with_a_chatty_worker_too(targets, monkeypatch):
+    monkeypatch.setattr("symbolic.backends.job._GRACE", 0.2)
+    with fake("chatty") as backend:
+        result = backend.search(targets, settings(patience=0.5))
+    assert result.candidates == BETTER
+    assert any("without improvement" in message for message in result.messages)
+
+
+def test_a_chatty_start_is_given_up(targets):
+    with fake("chatty-start") as backend, pytest.raises(BackendTimeout, match="did not start within"):
+        backend.search(targets, settings(startup_limit=0.6))
+
+
+def test_receiving_ends_in_time_among_lines_that_are_no_messages(targets, monkeypatch):
+    monkeypatch.setattr("symbolic.backends.worker._MOST_GARBAGE", 10**9)
+    with fake("blank") as backend:
+        worker = backend._ready_worker(Settings())
+        assert worker.receive(30).event == "ready"
+        worker.send({"job": 1, "folder": "."})
+        assert [worker.receive(30).event for _ in range(2)] == ["frontier", "frontier"]
+        # Never silent for 0.05 s, so only the clock ends it.
+        assert worker.receive(0.2) is None
+        assert worker.garbage > 0
+
+
+def test_a_frontier_that_gets_worse_does_not_lose_the_better_rows(targets):
+    with fake("worse") as backend:
+        assert backend.search(targets, settings()).candidates == BETTER
+
+
+def test_nonsense_in_messages_costs_nothing_that_was_found(targets):
+    seen = []
+    with fake("nonsense") as backend:
+        result = backend.search(targets, Settings(progress=seen.append))
+    assert result.candidates == (*BETTER, parse("x1"))
+    assert any("no input x7" in message for message in result.messages)
+    for step in seen:
+        assert step.message.encode("utf-8")
+        assert "\x1b" not in step.message
+
+
+def test_a_program_that_is_not_there_is_named(targets):
+    with PySR(["/nowhere/python"]) as backend, pytest.raises(BackendCrashed, match="could not be started"):
+        backend.search(targets, settings())
+
+
+def test_a_full_disk_is_named(targets, monkeypatch):
+    def full(*args, **more):
+        raise OSError(28, "No space left on device")
+
+    with fake("slow") as backend:
+        monkeypatch.setattr(np, "save", full)
+        with pytest.raises(BackendFailed, match="No space left"):
+            backend.search(targets, settings())
+
+
+def test_stderr_without_end_keeps_its_last_words(targets, monkeypatch):
+    monkeypatch.setattr("symbolic.backends.worker._MOST_STDERR", 1 << 20)
+    noise = (
+        "for k in range(4):\n    sys.stderr.write('y' * (1 << 20))\n    time.sleep(0.3)\nsys.exit('the end')"
+    )
+    used = []
+    with Worker([sys.executable, "-c", "import sys, time\n" + noise]) as worker:
+        while worker.process.poll() is None:
+            used.append(os.fstat(worker._stderr).st_blocks * 512)
+            if not worker._selector.select(0.05):
+                worker.receive(0.0)
+        with pytest.raises(BackendCrashed, match="the end"):
+            worker.receive(1.0)
+    assert max(used) <= 3 << 20
+
+
 def test_progress_is_relayed(targets):
     seen = []
     with fake("slow") as backend:
         backend.search(targets, Settings(progress=seen.append))
     assert {step.backend for step in seen} == {"pysr"}
     assert seen[0].message == "starting Julia"
+    assert seen[-1].message == "searching: 2 formulas, misalignment 0.001 with 7 nodes"
     assert min(step.best for step in seen if step.best == step.best) == 0.001
+
+
+def test_a_search_that_waits_for_another_has_no_more_time(targets, tmp_path):
+    note = tmp_path / "child"
+    with fake("endless", note) as backend:
+        first = threading.Thread(target=backend.search, args=(targets, Settings(time_limit=3)))
+        first.start()
+        for _ in range(200):
+            if note.exists():
+                break
+            time.sleep(0.02)
+        with pytest.raises(BackendTimeout, match="another search"):
+            backend.search(targets, Settings(time_limit=0.2))
+        first.join()
+
+
+def test_two_backends_search_at_once(targets):
+    found = {}
+
+    def search(name):
+        with fake("slow") as backend:
+            found[name] = backend.search(targets, settings()).candidates
+
+    threads = [threading.Thread(target=search, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"a": BETTER, "b": BETTER}
+
+
+def test_a_worker_that_starts_while_the_search_is_cancelled_does_not_outlive_it(targets, monkeypatch):
+    backend, made, cancels = fake("slow"), [], []
+
+    def start(*args):
+        # Another thread cancels at the worst moment: the worker is being made, and nobody holds it yet.
+        cancels.append(threading.Thread(target=backend.kill))
+        cancels[0].start()
+        cancels[0].join(0.3)
+        made.append(Worker(*args))
+        return made[0]
+
+    monkeypatch.setattr("symbolic.backends.pysr.Worker", start)
+    worker = backend._ready_worker(Settings())
+    cancels[0].join()
+    try:
+        assert worker.process.poll() == -signal.SIGKILL
+        with pytest.raises(BackendFailed, match="cancelled"):
+            backend.search(targets, settings())
+    finally:
+        worker.stop()
 
 
 def test_many_neurons_share_workers_and_failures_stay_apart(targets):
@@ -206,6 +343,7 @@ def test_a_parent_that_ends_leaves_no_process(tmp_path):
     script = f"""
 import sys, numpy as np
 from symbolic.backends.pysr import PySR
+from symbolic.backends.worker import Worker
 from symbolic.backends.base import Settings
 from symbolic.targets import build
 points = np.random.default_rng(0).uniform(-1, 1, (60, 2))

@@ -4,6 +4,7 @@ scripted.
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -88,8 +89,10 @@ class PySRRegressor:
             raise RuntimeError("a Julia error")
         time.sleep(0.6)
         if script == "torn":
-            Path(f"{hall}.bak").write_text(hall.read_text())
-            hall.write_text("Complexity,Loss,Equa")
+            # The backup is whole, the file itself is being written anew: its last line has no end.
+            whole = 'Complexity,Loss,Equation\n1,0.5,"x0"\n7,0.001,"(x0 * x0) + (2.0 * (x1 * x1))"\n'
+            Path(f"{hall}.bak").write_text(whole)
+            hall.write_text(whole[:50] + '7,0.0,"x0')
             time.sleep(0.6)
             os.kill(os.getpid(), 9)
         hall.write_text('Complexity,Loss,Equation\n1,0.5,"x0"\n7,0.001,"(x0 * x0) + (2.0 * (x1 * x1))"\n')
@@ -102,6 +105,10 @@ class PySRRegressor:
             for k in range(0, len(hoard), 4096):
                 hoard[k] = 1
             time.sleep(30)
+        if script == "memory-child":
+            time.sleep(0.6)
+            hoard = "import time; hoard = bytearray(b'x') * (400 << 20); time.sleep(30)"
+            subprocess.run([sys.executable, "-c", hoard])
         if script == "endless":
             while not os.path.exists(stop_file):
                 time.sleep(0.05)

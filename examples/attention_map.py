@@ -40,7 +40,11 @@ class Attentive(nn.Module):
 
 images, labels = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(
-    (images / 16).reshape(-1, 1, 8, 8).astype(np.float32), labels, test_size=360, random_state=SEED, stratify=labels
+    (images / 16).reshape(-1, 1, 8, 8).astype(np.float32),
+    labels,
+    test_size=360,
+    random_state=SEED,
+    stratify=labels,
 )
 torch.manual_seed(SEED)
 model = Attentive()
@@ -68,7 +72,9 @@ head = (0, row, column)
 near = d.neighbors(image, k=5, head=head)
 print(f"a {y_test[0]}, looked at most at {(row, column)}")
 for index, place, similarity in zip(near.index[0], near.place[0], near.similarity[0], strict=True):
-    print(f"  like training image {index} (a {y[index]}) at {tuple(map(int, place))}, similarity {similarity:.3f}")
+    print(
+        f"  like training image {index} (a {y[index]}) at {tuple(map(int, place))}, similarity {similarity:.3f}"
+    )
 
 # %% [markdown]
 # Contributions are shares of that position's score, and the training scores at the places named are high as well:

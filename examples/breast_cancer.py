@@ -31,7 +31,9 @@ for reason in neuron.reasons:
 # %%
 formula = neuron.formula
 print("best row:", formula.expression)
-print(f"misalignment {formula.misalignment:.3f} [{formula.misalignment_low:.3f}, {formula.misalignment_high:.3f}]")
+print(
+    f"misalignment {formula.misalignment:.3f} [{formula.misalignment_low:.3f}, {formula.misalignment_high:.3f}]"
+)
 for control in formula.controls:
     print(f"  {control.name}: {control.misalignment:.3f}{'' if control.beaten else '  <- not beaten'}")
 

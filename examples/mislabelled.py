@@ -21,7 +21,11 @@ from interpret.demo import accuracy, train
 SEED = int(os.environ.get("SEED", "0"))
 images, labels = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(
-    (images / 16).reshape(-1, 1, 8, 8).astype(np.float32), labels, test_size=360, random_state=SEED, stratify=labels
+    (images / 16).reshape(-1, 1, 8, 8).astype(np.float32),
+    labels,
+    test_size=360,
+    random_state=SEED,
+    stratify=labels,
 )
 rng = np.random.default_rng(SEED)
 wrong = np.zeros(len(y), bool)
@@ -29,7 +33,9 @@ wrong[rng.choice(len(y), len(y) // 10, replace=False)] = True
 given = np.where(wrong, (y + rng.integers(1, 10, len(y))) % 10, y)
 
 torch.manual_seed(SEED)
-model = nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
+model = nn.Sequential(
+    nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
+)
 train(model, X, given, steps=1500, seed=SEED)
 print(f"the network repeats {accuracy(model, X[wrong], given[wrong]):.0%} of the wrong labels")
 

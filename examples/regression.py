@@ -42,7 +42,9 @@ for step in range(STEPS):
 model.eval()
 probe = Probe(model, "4[0]")
 values = probe.values(X[test]).numpy()
-print(f"network against the noiseless law: R² {1 - ((values - distance[test]) ** 2).mean() / distance.var():.4f}")
+print(
+    f"network against the noiseless law: R² {1 - ((values - distance[test]) ** 2).mean() / distance.var():.4f}"
+)
 
 # %% [markdown]
 # The formula is found up to a monotone map; the link brings it back to the network's own units. A search ends at the

@@ -23,7 +23,9 @@ def _listed_examples() -> str:
         text = "\n".join(head).strip()
         title, _, intro = text.removeprefix("# ").partition("\n")
         indented = "\n".join(f"    {line}".rstrip() for line in code.splitlines())
-        parts.append(f"## {title}\n\n{intro.strip()}\n\n??? note \"examples/{path.name}\"\n\n    ```python\n{indented}\n    ```\n")
+        parts.append(
+            f'## {title}\n\n{intro.strip()}\n\n??? note "examples/{path.name}"\n\n    ```python\n{indented}\n    ```\n'
+        )
     return "\n".join(parts)
 
 
@@ -37,7 +39,9 @@ def _commands() -> str:
     verbs = sorted(get_command(app).commands)  # type: ignore[attr-defined]
     shown = []
     for verb in verbs:
-        printed = CliRunner().invoke(app, [verb, "--help"], prog_name="twinscope", env={"COLUMNS": "100"}).output
+        printed = (
+            CliRunner().invoke(app, [verb, "--help"], prog_name="twinscope", env={"COLUMNS": "100"}).output
+        )
         shown.append(f"## twinscope {verb}\n\n```text\n{printed.strip()}\n```\n")
     return "\n".join(shown)
 
@@ -51,7 +55,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         if mark in markdown:
             markdown = markdown.replace(mark, make())
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)
-    return "".join(p if p.startswith("```") else re.sub(r"<!--.*?-->\n?", "", p, flags=re.DOTALL) for p in parts)
+    return "".join(
+        p if p.startswith("```") else re.sub(r"<!--.*?-->\n?", "", p, flags=re.DOTALL) for p in parts
+    )
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -15,7 +15,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "assert" in path.read_text(encoding="utf8")
+    text = path.read_text(encoding="utf8")
+    assert text.startswith("# %% [markdown]\n# # ")
+    assert text.split("# %%")[-1].count("assert ") >= 3, "an example ends in assertions"
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
 
@@ -25,18 +27,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.slow
-def test_readme_python_works_as_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_readme_python_is_ten_lines() -> None:
+    """What it prints is checked where all pages are run."""
     (block,) = blocks("python")
     assert len([line for line in block.splitlines() if line.strip()]) == 10
-    monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert printed.startswith("EXACT x0^2 + ")
-    assert "out[0]" in printed
-    assert (tmp_path / "runs/ellipse/report.html").stat().st_size > 10_000
 
 
 def test_readme_names_files_and_verbs_that_exist() -> None:

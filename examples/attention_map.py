@@ -33,6 +33,7 @@ class Attentive(nn.Module):
         self.head = nn.Sequential(nn.Linear(24, 64), nn.SiLU(), nn.Linear(64, 10))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Ten logits (N, 10)."""
         features = self.body(x)
         weights = self.score(features).flatten(2).softmax(-1)
         return self.head((features.flatten(2) * weights).sum(-1))

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The latent code of a Siamese network is a law of physics
 #
-# A weight on a spring moves in the plane. Each orbit has a spring of its own, so energy is not a function of what we see
-# (position and velocity); angular momentum is. A Siamese network sees pairs of states and learns a code that is equal
+# A weight on a spring moves in the plane. Each orbit has a spring of its own, so energy is not a function of what we
+# see (position and velocity); angular momentum is. A Siamese network sees pairs of states and learns a code that is equal
 # within an orbit and different between orbits. Nobody tells it about angular momentum. What has it found?
 
 # %%
@@ -44,7 +44,7 @@ model = nn.Sequential(nn.Linear(4, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(),
 optimizer = torch.optim.Adam(model.parameters(), 3e-3)
 STEPS = 3000
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-for step in range(STEPS):
+for _ in range(STEPS):
     first, second = (model(torch.from_numpy(states))[:, 0] for states in orbits(512, rng))
     spread = torch.cat([first, second])
     loss = ((first - second) ** 2).mean() / spread.var()

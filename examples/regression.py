@@ -32,7 +32,7 @@ STEPS = 3000
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
 inputs, targets = torch.from_numpy(X[train]), torch.from_numpy(y[train])
 generator = torch.Generator().manual_seed(SEED)
-for step in range(STEPS):
+for _ in range(STEPS):
     rows = torch.randint(4000, (256,), generator=generator)
     loss = ((model(inputs[rows])[:, 0] - targets[rows]) ** 2).mean()
     optimizer.zero_grad()

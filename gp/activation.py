@@ -16,7 +16,7 @@ import torch
 from gp import folding, tails
 from gp.affine import Call
 from gp.kernels import Array, Block, Heads, Options, by_row
-from gp.site import Layout, Runner, Site, find, length, precise, sample, twin
+from gp.site import Layout, Runner, Site, find, length, precise, sample, snapshot, twin
 from gp.tails import Experiment, Named
 from gp.tracing import Watch, first_row
 from interpret.errors import DeadUnit, NotTraceable, UsageError
@@ -260,8 +260,7 @@ def restore(probe: Probe | None, config: dict[str, Any], arrays: dict[str, Any])
     """The map that ``state`` described; None without a model, which it needs to run."""
     if probe is None:
         return None
-    if config["double"]:
-        probe = twin(probe)
+    probe = twin(probe) if config["double"] else snapshot(probe)
     site = dict(config["site"])
     site["layout"] = Layout(**site["layout"])
     site["places"] = tuple(site["places"])

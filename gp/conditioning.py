@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,17 +113,26 @@ def settle(
     """
     sums = made.sums.centred(center)
     if not isinstance(noise, str):
-        values = torch.as_tensor(noise, dtype=torch.float64).reshape(-1)
-        if not bool((values > 0).all() and torch.isfinite(values).all()):
-            raise UsageError(
-                f"noise is a positive number; got {noise}: use a tiny one, such as 1e-12, for none"
-            )
-        return ("half" if metric == "auto" else metric), values.expand(len(sums.gram)).clone(), ()
+        values = _level(noise, len(sums.gram)).to(sums.gram.device)
+        return ("half" if metric == "auto" else metric), values, ()
     metrics = ["half", "raw", "full"] if metric == "auto" else [metric]
     curves = [curve(sums, name, made.sample) for name in metrics]
     chosen = choose(curves, noise)
     points = [replace(p, chosen=(p.metric, p.noise) == chosen) for c in curves for p in c.points()]
     return chosen[0], torch.full((len(sums.gram),), chosen[1], dtype=torch.float64), tuple(points)
+
+
+def _level(noise: Any, groups: int) -> Tensor:
+    """(G,) from one noise, or one for each group."""
+    try:
+        values = torch.as_tensor(noise, dtype=torch.float64).reshape(-1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"noise is a positive number or the name of a choice; got {noise!r:.40}") from error
+    if not bool((values > 0).all() and torch.isfinite(values).all()):
+        raise UsageError(f"noise is a positive number; got {noise}: use a tiny one, such as 1e-12, for none")
+    if len(values) not in (1, groups):
+        raise UsageError(f"noise is one number, or one for each of {groups} feature maps; got {len(values)}")
+    return values.expand(groups).clone()
 
 
 def fitted(made: Pass, metric: str, noise: Tensor, center: bool, rows: Rows | None) -> Posterior:

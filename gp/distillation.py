@@ -20,7 +20,7 @@ from gp.kernels import Array, Block, FeatureMap, Heads, Indices
 from gp.posterior import Posterior
 from gp.results import Neighbors, Prediction, Prototypes
 from gp.rows import Kept, Rows
-from interpret.errors import BadInput, IndexOutOfRange, ModelNeeded, UsageError
+from interpret.errors import BadInput, IndexOutOfRange, ModelNeeded, TooFewPoints, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,8 +218,8 @@ class Distillation:
         """How well the GP predicts the submodule on X: a row per output.
 
         Columns pearson, r2, mae, coverage95, loglik and cancellation (median over rows of Σ|c|/max(|Σc|, s)).
-        ``attrs``: agreement (of the largest head, or of the side of the baseline for one head), predicted (median and
-        rows of Σ|c|/|Σc| at each row's largest head).
+        ``attrs``: agreement (share of rows with the same largest head, or on the same side of the mean for one head),
+        cancellation_at_largest_head (median over rows of Σ|c|/|Σc| at each row's largest head).
         """
         return fidelities.fidelity(self, X)
 
@@ -241,14 +241,25 @@ class Distillation:
 
         Raises:
             IndexOutOfRange: an id that is not among the training rows.
+            UsageError: the ids are no integers.
+            TooFewPoints: fewer than two rows would remain.
             RowsNotStored: the rows were not kept.
 
         """
-        gone = np.unique(np.asarray(indices, dtype=np.int64).reshape(-1))
+        given = np.asarray(indices).reshape(-1)
+        if len(given) and given.dtype.kind not in "iu":
+            raise UsageError(
+                f"without takes row ids, which are integers; got {given.dtype} (of a mask, np.flatnonzero gives them)"
+            )
+        gone = np.unique(given.astype(np.int64))
         unknown = gone[~np.isin(gone, self.row_ids)]
         if len(unknown):
             raise IndexOutOfRange(f"row {unknown[0]} is not among the {self.examples} training rows")
         keep = torch.from_numpy(~np.isin(self.row_ids, gone))
+        if int(keep.sum()) < 2:
+            raise TooFewPoints(
+                f"without these, {int(keep.sum())} of {self.examples} rows would remain; a GP needs two"
+            )
         return _reduced(self, keep)
 
     def save(self, path: str | Path, rows: bool = True) -> None:
@@ -279,18 +290,22 @@ class Distillation:
 
         Raises:
             IndexOutOfRange: there is no such head.
+            UsageError: it is no integer nor a tuple of them.
 
         """
         if head is None:
             return self.heads.primary
-        count = len(self.heads)
-        try:
-            flat = int(np.ravel_multi_index(head, self.heads.shape)) if isinstance(head, tuple) else int(head)
-        except ValueError as error:
-            raise IndexOutOfRange(f"head {head}: the latent has shape {list(self.heads.shape)}") from error
-        if not -count <= flat < count:
+        parts = head if isinstance(head, tuple) else (head,)
+        if not all(isinstance(part, int | np.integer) and not isinstance(part, bool) for part in parts):
+            raise UsageError(f"a head is an integer or a tuple of them; got {head!r:.40}")
+        count, shape = len(self.heads), self.heads.shape
+        if isinstance(head, tuple):
+            if len(head) != len(shape) or not all(-n <= i < n for i, n in zip(head, shape, strict=True)):
+                raise IndexOutOfRange(f"head {head}: the latent has shape {list(shape)}")
+            return int(np.arange(count).reshape(shape)[head])
+        if not -count <= head < count:
             raise IndexOutOfRange(f"head {head} is out of range: there are {count} heads, 0 to {count - 1}")
-        return flat % count
+        return int(head) % count
 
     def run(self, X: Any) -> Iterator[Block]:
         """Features of queries, block by block."""
@@ -298,6 +313,10 @@ class Distillation:
             raise ModelNeeded(
                 "this distillation was loaded without its model; gp.load(path, model=...) predicts from X, and "
                 "predict_features(H) works without"
+            )
+        if self.ndim is not None and getattr(X, "ndim", None) == self.ndim - 1:
+            raise BadInput(
+                f"this takes a batch of queries; one example of shape {list(X.shape)} was given: pass x[None]"
             )
         return self.map.blocks(X)
 
@@ -366,6 +385,8 @@ class Distillation:
             raise BadInput(
                 f"expected features of shape {[groups, 'N', places, width]}; got {list(np.shape(H))}"
             )
+        if not bool(torch.isfinite(h).all()):
+            raise BadInput("the features hold a value that is not finite; drop or fill it")
         return h.to(center)
 
     def _by_head(self, values: torch.Tensor) -> Array:

@@ -15,8 +15,10 @@ from gp.distillation import Distillation
 from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.posterior import METRICS
 from gp.rows import Gone, RowBlock, Rows, Streamed
-from interpret.errors import NotTraceable, UsageError
+from gp.sums import Sums
+from interpret.errors import DeadUnit, NotTraceable, TooFewPoints, UsageError
 from interpret.probe import Probe
+from interpret.probing.batches import rows_of
 from interpret.probing.hashing import model_hash
 
 
@@ -40,9 +42,11 @@ def distill(
         options: of one kernel.
 
     Raises:
-        UsageError: X can be read only once, or the kernel, noise or an option is unknown.
+        UsageError: X can be read only once, or the kernel, noise, seed or an option is unknown.
         TooFewPoints: fewer than two rows.
-        DeadUnit: the output is constant.
+        DeadUnit: every output is constant over X, or the features are.
+        BadInput: X holds values that are not finite, or is in no form that a probe takes.
+        ModelError: the model fails on X.
 
     Where no affine layer ends the submodule the learned kernel takes over, and ``notes`` says so.
 
@@ -52,6 +56,7 @@ def distill(
         raise UsageError(
             "X is a one-shot iterator, and the rows are read more than once; pass an array or a DataLoader"
         )
+    _check(X, seed)
     chosen, notes = _kernel(kernel, probe, X, Options(seed, options))
     metric = chosen.metric
     given: float | str | torch.Tensor = noise
@@ -63,6 +68,7 @@ def distill(
             yield RowBlock(block.rows, block.features, block.targets)
 
     made = gather(blocks(), chosen.center, keep=True)
+    _refuse_constant(made.sums, probe.address)
     rows: Rows = made.kept if made.kept is not None else Streamed(blocks, made.examples)
     metric, level, frontier = settle(made, metric, given, chosen.center)
     return Distillation(
@@ -138,6 +144,24 @@ def fit_features(
         frontier=frontier,
         ndim=2,
     )
+
+
+def _check(X: Any, seed: Any) -> None:
+    """What can be told before anything runs."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"seed is an integer from 0; got {seed!r:.40}")
+    if X is not None and rows_of(X) == 1:
+        raise TooFewPoints("a Gaussian process needs two rows or more to learn from; there is 1")
+
+
+def _refuse_constant(sums: Sums, address: str) -> None:
+    """Outputs that are all constant up to rounding have nothing that examples could explain."""
+    spread = (sums.centred().square.clamp_min(0) / sums.count).sqrt()
+    size = (sums.shift_v + sums.sum_v / sums.count).abs()
+    if bool((spread <= 1e-12 * size).all()):
+        raise DeadUnit(
+            f"{address!r} is constant over the {sums.count} training rows; there is nothing to explain"
+        )
 
 
 def _kernel(name: str, probe: Probe, X: Any, options: Options) -> tuple[FeatureMap, tuple[str, ...]]:

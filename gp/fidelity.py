@@ -53,7 +53,9 @@ def fidelity(d: Distillation, X: Any) -> pd.DataFrame:
     seen = observe(d, X)
     size, total = cancellation(d, X, len(seen.output))
     spread = deviations(d)
-    per_head = np.median(size / np.maximum(np.abs(total), spread), axis=0)
+    # A head that is constant has no contributions: nothing cancels.
+    beside = np.maximum(np.maximum(np.abs(total), spread), 1e-300)
+    per_head = np.median(size / beside, axis=0)
     inside, likely = _calibration(seen)
     if len(d.heads) != seen.output.shape[1]:
         at = d.heads.primary

@@ -23,7 +23,7 @@ from gp.kernels import Array, Block, Heads, Options
 from gp.matching import Recipe, recipe
 from gp.mixtures import Inputs, combine, inputs, mixtures
 from gp.placed import PlacedMap
-from gp.site import Runner
+from gp.site import Runner, snapshot
 from gp.sphere import Coordinates, SphereMaps
 from gp.tracing import tensors
 from gp.training import HELD, POOL, Read, data_notes, form_notes, trained
@@ -105,6 +105,7 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap | PlacedMap:
 
     """
     plan = _plan(options)
+    probe = snapshot(probe)
     with one_thread():
         placed = placing.find(probe, X)
         if placed is not None:
@@ -156,7 +157,7 @@ def restore(
     prefix = "coordinates."
     coords = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
     return LearnedMap(
-        restored(probe, config["body"]),
+        restored(snapshot(probe), config["body"]),
         Coordinates.from_arrays(coords),
         SphereMaps(torch.as_tensor(np.array(arrays["weight"])), torch.as_tensor(np.array(arrays["offset"]))),
         Heads.plain(tuple(config["shape"])),

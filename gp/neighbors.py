@@ -114,7 +114,7 @@ def neighbors(d: Distillation, z: Tensor, k: int, head: int, by: str) -> Neighbo
     """
     if by not in ORDERS:
         raise UsageError(f"by is one of {', '.join(ORDERS)}; got {by!r:.40}")
-    if not isinstance(k, int | np.integer) or k < 1:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise UsageError(f"k is a positive integer; got {k!r:.40}")
     k = min(int(k), d.examples)
     keep = 2 * k + 8

@@ -29,7 +29,7 @@ def prototypes(d: Distillation, k: int, head: int) -> Prototypes:
         UsageError: k below one.
 
     """
-    if k < 1:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise UsageError(f"k is a positive integer; got {k!r:.40}")
     group, column = d.group(head), d.column(head)
     values = d.posterior.basis.eigenvalues[group]

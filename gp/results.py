@@ -39,7 +39,7 @@ class Prediction:
             UsageError: the level is not between 0 and 1.
 
         """
-        if not 0 < level < 1:
+        if not isinstance(level, float | int | np.floating) or not 0 < level < 1:
             raise UsageError(f"an interval's level lies between 0 and 1, such as 0.95; got {level!r:.40}")
         deviation = np.sqrt(self.variance)
         if self._tail is None:

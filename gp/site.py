@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gp.affine import Call
+from gp.mixtures import combine
 from gp.tracing import Recorder, Watch, first_row, tensors
 from interpret.errors import InterpretError, NotTraceable
 from interpret.probe import Probe
@@ -31,6 +32,8 @@ def exact_products() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
+#: Rows that experiments on the tail want at least, if there are so many.
+FEW = 8
 #: Parameters up to which a copy of the model in double precision is made.
 MOST_PARAMETERS = 2**27
 
@@ -44,6 +47,7 @@ def precise(probe: Probe, batch: Any) -> Probe:
     """
     if sum(p.numel() for p in probe.model.parameters()) > MOST_PARAMETERS:
         return probe
+    probe = snapshot(probe)
     try:
         other_probe = twin(probe)
         own, other = Runner(probe)(batch).double(), Runner(other_probe)(_double(batch))
@@ -53,6 +57,21 @@ def precise(probe: Probe, batch: Any) -> Probe:
         ((own - other).abs().max() <= 1e-3 * own.abs().max() + 1e-30).all()
     )
     return other_probe if same else probe
+
+
+def snapshot(probe: Probe) -> Probe:
+    """The same probe of a copy of the model, so that training the network further leaves alone what was distilled.
+
+    The probe itself where the model is larger than ``MOST_PARAMETERS`` or cannot be copied.
+    """
+    if sum(p.numel() for p in probe.model.parameters()) > MOST_PARAMETERS:
+        return probe
+    other = copy.copy(probe)
+    try:
+        other.model = copy.deepcopy(places.unwrap(probe.model))
+    except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):
+        return probe
+    return other
 
 
 def twin(probe: Probe) -> Probe:
@@ -218,10 +237,26 @@ def _layout(watch: Watch, solo: Watch, operand: int, rows: int) -> Layout:
 
 def sample(probe: Probe, X: Any, most: int) -> tuple[Any, int]:
     """The first rows of the data as one batch, repeated where they are few, and their number."""
-    _, batch = next(iter(probe.batches(X)))
-    have = batching.count(batch)
+    batch, have = _first(probe, X)
     rows = min(most, have) if have > 2 else 3
     return first_row(batch, have, [i % have for i in range(rows)]), rows
+
+
+def _first(probe: Probe, X: Any) -> tuple[Any, int]:
+    """The first batch and its rows; of a loader that gives few at a time, several batches as one."""
+    parts: list[Any] = []
+    have = 0
+    for _, batch in probe.batches(X):
+        parts.append(batch)
+        have += batching.count(batch)
+        if have >= FEW:
+            break
+    if len(parts) == 1:
+        return parts[0], have
+    try:
+        return combine(lambda *pieces: torch.cat(pieces), *parts), have
+    except RuntimeError:  # padded to lengths of their own, or a part that all rows share
+        return max(((p, batching.count(p)) for p in parts), key=lambda part: part[1])
 
 
 def length(batch: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from gp import stored
 from gp.arrays import ArrayMap
 from gp.conditioning import Pass
 from gp.distillation import Distillation
@@ -23,7 +25,7 @@ from gp.posterior import Basis, Posterior
 from gp.rows import Gone, Held, Rows
 from gp.sums import Sums
 from gp.tails import FUNCTIONS, Named
-from interpret.errors import LoadError
+from interpret.errors import InterpretError, LoadError, StoreError, UsageError
 from interpret.probe import Probe
 from interpret.probing.hashing import model_hash, versions
 
@@ -36,10 +38,18 @@ Tensor = torch.Tensor
 def save(d: Distillation, path: Path, rows: bool) -> None:
     """Write ``path`` whole or not at all.
 
+    Args:
+        d: what is saved.
+        path: a file that is there is replaced; its folder exists.
+        rows: whether U and alpha are written.
+
     Raises:
         RowsNotStored: rows are asked for and were not kept.
+        StoreError: the file cannot be written: no such folder, a full disk, something there that is no file.
 
     """
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path} is there and is no file; give the path of a file to write")
     arrays = {
         **_flat("posterior", d.posterior),
         **_flat("basis", d.posterior.basis),
@@ -59,12 +69,15 @@ def save(d: Distillation, path: Path, rows: bool) -> None:
     if rows:
         arrays |= _rows(d)
     temporary = path.with_name(path.name + ".part")
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in arrays.items()}
     try:
-        whole = {name: value.detach().cpu().contiguous().clone() for name, value in arrays.items()}
         save_file(whole, str(temporary), metadata={_KEY: json.dumps(_header(d, config, rows))})
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path} cannot be written: {error}; nothing was changed") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path, model: nn.Module | Probe | None = None) -> Distillation:
@@ -76,12 +89,18 @@ def load(path: str | Path, model: nn.Module | Probe | None = None) -> Distillati
 
     Raises:
         LoadError: no such file, another format, arrays that do not fit together, or another model.
+        UsageError: ``model`` is neither a module nor a probe.
 
     """
+    if model is not None and not isinstance(model, nn.Module | Probe):
+        raise UsageError(f"model is a torch.nn.Module or a Probe of one; got {type(model).__name__}")
     header, arrays = _read(Path(path))
     try:
+        stored.check(header, arrays)
         return _restored(header, arrays, model)
-    except (KeyError, TypeError, IndexError) as error:
+    except InterpretError:
+        raise
+    except (KeyError, TypeError, IndexError, ValueError, RuntimeError, AttributeError) as error:
         raise LoadError(f"{path} is damaged or of another version: {type(error).__name__} {error}") from error
 
 
@@ -91,7 +110,6 @@ def _restored(
     sums = _made(Sums, "sums", arrays, count=header["count"])
     basis = _made(Basis, "basis", arrays)
     posterior = _made(Posterior, "posterior", arrays, basis=basis)
-    _check(header, sums, posterior)
     heads = Heads(
         tuple(header["shape"]),
         arrays["heads.channel"].numpy(),
@@ -198,35 +216,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
         raise LoadError(f"{path} cannot be read as a saved distillation: {error}") from error
-    header = json.loads(metadata[_KEY])
+    try:
+        header = json.loads(metadata[_KEY])
+    except ValueError as error:
+        raise LoadError(f"{path} is damaged: its header is no JSON") from error
+    if not isinstance(header, dict):
+        raise LoadError(f"{path} is damaged: its header is no object")
     if header.get("format") != FORMAT:
         raise LoadError(
             f"{path} has format {header.get('format')}, this version reads {FORMAT}; it was written by "
             f"twinscope {header.get('versions', {}).get('twinscope', '-')}"
         )
     return header, arrays
-
-
-def _check(header: dict[str, Any], sums: Sums, posterior: Posterior) -> None:
-    groups, width, channels = posterior.weights.shape
-    expected = {
-        "baseline": (groups, channels),
-        "root": (groups, width, width),
-        "noise": (groups,),
-        "amplitude": (groups, channels),
-    }
-    for name, shape in expected.items():
-        found = tuple(getattr(posterior, name).shape)
-        if found != shape:
-            raise LoadError(
-                f"the file is damaged: {name} has shape {list(found)}, the weights ask for {list(shape)}"
-            )
-    if tuple(sums.cross.shape) != (groups, posterior.basis.rotation.shape[1], channels):
-        raise LoadError(
-            f"the file is damaged: the sums have shape {list(sums.cross.shape)}, which fits no posterior"
-        )
-    if sums.count < header["examples"]:
-        raise LoadError("the file is damaged: fewer rows than examples")
 
 
 def _map(header: dict[str, Any], arrays: dict[str, Tensor], model: Any, heads: Heads) -> FeatureMap | None:

@@ -174,7 +174,13 @@ def _encoded(labels: Any, count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         raise BadInput(f"the label of example {int(missing.argmax())} is missing")
     if count < 3:
         raise TooFewPoints(f"suspects needs at least 3 examples, got {count}")
-    classes, codes = np.unique(given, return_inverse=True)
+    try:
+        classes, codes = np.unique(given, return_inverse=True)
+    except TypeError as error:
+        kinds = ", ".join(sorted({type(label).__name__ for label in given}))
+        raise BadInput(
+            f"labels are of several types ({kinds}) that have no common order; convert them"
+        ) from error
     if len(classes) < 2:
         raise BadInput("all labels are the same; suspects compares classes")
     if len(classes) > max(2, count // 2):

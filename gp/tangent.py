@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gp.kernels import Array, Block, Heads, Options
-from gp.site import exact_products
+from gp.site import exact_products, snapshot
 from interpret.address import parse
 from interpret.errors import ModelError, UsageError
 from interpret.probe import Probe
@@ -121,6 +121,7 @@ def build(probe: Probe, X: Any, options: Options) -> TangentMap:
     if unknown:
         raise UsageError(f"the tangent kernel takes no {', '.join(unknown)}; it takes dimension")
     trained(probe)
+    probe = snapshot(probe)
     _, first = next(iter(probe.stream(X, "values")))
     heads = Heads.plain(tuple(first.shape[1:]))
     dimension = options.extra.get("dimension")
@@ -141,7 +142,7 @@ def restore(probe: Probe | None, config: dict[str, Any], arrays: dict[str, Any])
     if probe is None:
         return None
     heads = Heads.plain(tuple(config["shape"]))
-    return TangentMap(probe, heads, config["dimension"], config["seed"], tuple(config["notes"]))
+    return TangentMap(snapshot(probe), heads, config["dimension"], config["seed"], tuple(config["notes"]))
 
 
 def trained(probe: Probe) -> dict[str, Tensor]:

@@ -59,8 +59,8 @@ def trained(
 
 def _alive(values: Tensor, address: str) -> Tensor:
     """Indices of the heads that vary over the training data."""
-    spread = values.std(dim=0)
-    alive = (spread > 1e-9 * values.abs().max().clamp_min(1e-300)).nonzero()[:, 0]
+    spread = values.std(dim=0, correction=0)
+    alive = (spread > 1e-9 * values.abs().amax(dim=0).clamp_min(1e-300)).nonzero()[:, 0]
     if not len(alive):
         raise DeadUnit(f"{address!r} is constant over the {len(values)} training examples; nothing to learn")
     return alive

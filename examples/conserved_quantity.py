@@ -2,8 +2,8 @@
 # # The latent code of a Siamese network is a law of physics
 #
 # A weight on a spring moves in the plane. Each orbit has a spring of its own, so energy is not a function of what we
-# see (position and velocity); angular momentum is. A Siamese network sees pairs of states and learns a code that is equal
-# within an orbit and different between orbits. Nobody tells it about angular momentum. What has it found?
+# see (position and velocity); angular momentum is. A Siamese network sees pairs of states and learns a code that is
+# equal within an orbit and different between orbits. Nobody tells it about angular momentum. What has it found?
 
 # %%
 import os

@@ -14,6 +14,28 @@ ROOT = Path(__file__).parents[2]
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.DOTALL)
 
 
+#: Bars that open and close; the converter gives both the same operator, which browsers then space and stretch badly.
+FENCES = {
+    r"\lvert": ("\ue001", "prefix", "|"),
+    r"\rvert": ("\ue002", "postfix", "|"),
+    r"\lVert": ("\ue003", "prefix", "‖"),
+    r"\rVert": ("\ue004", "postfix", "‖"),
+}
+
+
+def mathml(latex: str, display: str) -> str:
+    """A formula as MathML that looks right without a mathematical font too."""
+    latex = re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", latex)
+    for name, (mark, _, _) in FENCES.items():
+        latex = latex.replace(name, f"{mark} ")
+    drawn = convert(latex, display=display)
+    for mark, form, sign in FENCES.values():
+        fence = f'<mo form="{form}" fence="true" stretchy="false" lspace="0" rspace="0">{sign}</mo>'
+        drawn = drawn.replace(f"<mi>&#x0{ord(mark):X};</mi>", fence).replace(f"<mi>{mark}</mi>", fence)
+    drawn = re.sub(r"<msup><mi>([^<]*)</mi><mi>&#x02032;</mi></msup>", r"<mi>\1&#x02032;</mi>", drawn)
+    return re.sub(r"<mo>([a-z]{2,})</mo>", r'<mi>\1</mi><mspace width="0.17em"/>', drawn)
+
+
 def _listed_examples() -> str:
     """One section for each example: its title, its first paragraph, its code."""
     parts = []
@@ -65,7 +87,7 @@ def on_page_content(content: str, **_: Any) -> str:
 
     def drawn(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
-        formula = convert(html.unescape(match[2]).strip(), display=display)
+        formula = mathml(html.unescape(match[2]).strip(), display)
         return f'<div class="formula">{formula}</div>' if display == "block" else formula
 
     return FORMULA.sub(drawn, content)

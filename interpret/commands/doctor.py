@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from json import dumps, loads
+from json import dumps
 from pathlib import Path
+from shlex import quote
+
+from interpret.commands import julia
 
 
 class Status(StrEnum):
@@ -52,7 +54,7 @@ def collect(environment: Mapping[str, str] | None = None, deep: bool = False) ->
         _cuda(),
         *(_package(*row) for row in _OPTIONAL),
     ]
-    checks += [_pysr(), _julia(env), _registry(env), _libpython(), _offline(env), _threads(env), _chromium()]
+    checks += [_pysr(), _julia(env), _packages(env), _libpython(), _offline(env), _threads(env), _chromium()]
     if deep:
         checks.append(_start())
     return checks
@@ -151,99 +153,45 @@ def _installed(name: str) -> str:
         return "unknown version"
 
 
-def julia_executable(environment: Mapping[str, str]) -> str | None:
-    """The julia binary that a worker would use, as far as it can be known without starting one."""
-    named = environment.get("PYTHON_JULIACALL_EXE")
-    if named:
-        return named if os.access(named, os.X_OK) else shutil.which(named)
-    return shutil.which("julia", path=environment.get("PATH"))
-
-
 def _julia(environment: Mapping[str, str]) -> Check:
-    named = environment.get("PYTHON_JULIACALL_EXE")
-    binary = julia_executable(environment)
-    if binary is None and named:
-        fix = "export PYTHON_JULIACALL_EXE=/path/to/julia/bin/julia"
-        return Check(
-            "Julia", Status.PROBLEM, f"PYTHON_JULIACALL_EXE names {named}, which does not run", fix, True
-        )
+    binary, source = julia.find_julia(environment)
+    if binary is None and source:
+        what = f"{source} names {environment[source]}, which does not run"
+        return Check("Julia", Status.PROBLEM, what, f"export {source}=/path/to/julia/bin/julia", True)
     if binary is None:
         fix = "curl -fsSL https://install.julialang.org | sh   (or let PySR download one on its first start)"
-        return Check("Julia", Status.MISSING, "no julia on the path", fix, optional=True)
+        return Check("Julia", Status.MISSING, "no julia found", fix, optional=True)
     answer = _ask([binary, "--startup-file=no", "--version"])
     if answer is None:
-        fix = "export PYTHON_JULIACALL_EXE=/path/to/a/working/julia"
+        fix = "export PYTHON_JULIAPKG_EXE=/path/to/a/working/julia"
         return Check("Julia", Status.PROBLEM, f"{binary} does not start", fix, optional=True)
-    if (_numbers(answer) or (0, 0)) < (1, 10):
+    wanted = julia.wanted_version("julia", "pysr") or julia.JULIA_WANTED
+    what = f"{answer} at {binary} ({source})"
+    if not julia.fits(answer, wanted):
         fix = "juliaup add 1.10 && juliaup default 1.10"
-        return Check("Julia", Status.PROBLEM, f"{answer} at {binary}; PySR needs 1.10", fix, optional=True)
-    return Check("Julia", Status.OK, f"{answer} at {binary}", optional=True)
+        return Check("Julia", Status.PROBLEM, f"{what}; PySR needs {wanted}", fix, optional=True)
+    return Check("Julia", Status.OK, what, optional=True)
 
 
-def _numbers(text: str) -> tuple[int, ...] | None:
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return None if found is None else (int(found[1]), int(found[2]))
-
-
-def project_folder(environment: Mapping[str, str]) -> Path:
-    """The Julia project that a worker would use: the one named, or juliapkg's own."""
-    named = environment.get("PYTHON_JULIACALL_PROJECT") or environment.get("PYTHON_JULIAPKG_PROJECT")
-    if named:
-        return Path(named)
-    if sys.prefix != sys.base_prefix:
-        return Path(sys.prefix) / "julia_env"
-    depot = (environment.get("JULIA_DEPOT_PATH") or "").split(os.pathsep)[0]
-    return Path(depot or Path.home() / ".julia") / "environments" / "pyjuliapkg"
-
-
-def _registry(environment: Mapping[str, str]) -> Check:
-    """SymbolicRegression.jl and PythonCall in the project's manifest."""
-    folder = project_folder(environment)
-    manifest = next((p for p in sorted(folder.glob("*anifest*.toml"), reverse=True)), None)
-    fix = (
-        f'julia --project={folder} -e \'using Pkg; Pkg.add(["PythonCall", "SymbolicRegression", "Zygote"]); '
-        f"Pkg.precompile()'"
-    )
-    if manifest is None:
-        return Check(
-            "SymbolicRegression.jl", Status.MISSING, f"no Julia project in {folder}", fix, optional=True
-        )
-    text = manifest.read_text(encoding="utf-8", errors="replace")
-    found = {name: _manifest_version(text, name) for name in ("SymbolicRegression", "PythonCall", "Zygote")}
-    absent = [name for name, number in found.items() if number is None]
-    listed = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+def _packages(environment: Mapping[str, str]) -> Check:
+    """What a worker needs in its Julia project, in the versions that PySR and juliacall ask for."""
+    name = "SymbolicRegression.jl"
+    folder = julia.project_folder(environment)
+    fix = julia.install_command(julia.find_julia(environment)[0], folder)
+    found = julia.manifest_versions(folder)
+    if found is None:
+        return Check(name, Status.MISSING, f"no Julia project in {folder}", fix, optional=True)
+    listed = ", ".join(f"{package} {number}" for package, number in found.items() if number)
+    absent = [package for package, number in found.items() if number is None]
     if absent:
         what = f"{listed or 'nothing'} in {folder}; without {', '.join(absent)}"
-        return Check("SymbolicRegression.jl", Status.PROBLEM, what, fix, optional=True)
-    wanted, number = wanted_registry_version(), found["SymbolicRegression"] or ""
-    if wanted is not None and _numbers(number) != _numbers(wanted):
-        fix = f'julia --project={folder} -e \'using Pkg; Pkg.add(name="SymbolicRegression", version="{wanted}")\''
-        what = f"{number} in {folder}; this PySR wants {wanted}"
-        return Check("SymbolicRegression.jl", Status.PROBLEM, what, fix, optional=True)
-    return Check("SymbolicRegression.jl", Status.OK, f"{listed} in {folder}", optional=True)
-
-
-def wanted_registry_version() -> str | None:
-    """The version of SymbolicRegression.jl that the installed PySR asks for; None where it does not say."""
-    spec = importlib.util.find_spec("pysr")
-    for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-        try:
-            asked = loads((Path(folder) / "juliapkg.json").read_text(encoding="utf-8"))
-            number = asked["packages"]["SymbolicRegression"]["version"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        return str(number).lstrip("~^=")
-    return None
-
-
-def _manifest_version(manifest: str, package: str) -> str | None:
-    section = re.search(
-        rf"^\[\[(?:deps\.)?{package}\]\](.*?)(?=^\[\[|\Z)", manifest, re.DOTALL | re.MULTILINE
-    )
-    if section is None:
-        return None
-    number = re.search(r'^version\s*=\s*"([^"]+)"', section[1], re.MULTILINE)
-    return number[1] if number else "of unknown version"
+        return Check(name, Status.PROBLEM, what, fix, optional=True)
+    for package, asked_by in julia.ASKED_BY.items():
+        wanted = julia.wanted_version(package, asked_by)
+        if wanted is not None and not julia.fits(found[package] or "", wanted):
+            what = f"{listed} in {folder}; this {asked_by} wants {package} {wanted}"
+            return Check(name, Status.PROBLEM, what, fix, optional=True)
+    return Check(name, Status.OK, f"{listed} in {folder}", optional=True)
 
 
 def _libpython() -> Check:
@@ -263,8 +211,9 @@ def _libpython() -> Check:
 
 #: What keeps a start of PySR off the network, and the value each variable needs.
 _OFFLINE: tuple[tuple[str, Callable[[str], bool], str], ...] = (
-    ("PYTHON_JULIAPKG_OFFLINE", lambda value: value.lower() in ("yes", "true", "1"), "yes"),
-    ("PYTHON_JULIACALL_EXE", lambda value: os.access(value, os.X_OK), "/path/to/julia/bin/julia"),
+    # juliapkg takes "yes" and "no" and nothing else.
+    ("PYTHON_JULIAPKG_OFFLINE", lambda value: value == "yes", "yes"),
+    ("PYTHON_JULIACALL_EXE", lambda value: shutil.which(value) is not None, "/path/to/julia/bin/julia"),
     (
         "PYTHON_JULIACALL_PROJECT",
         lambda value: bool(value) and Path(value).is_dir(),
@@ -279,12 +228,22 @@ def _offline(environment: Mapping[str, str]) -> Check:
     wrong = [(name, value) for name, good, value in _OFFLINE if not good(environment.get(name, ""))]
     if not wrong:
         return Check("offline start", Status.OK, "all variables are set: nothing goes online", optional=True)
-    binary = julia_executable(environment)
-    known = {"PYTHON_JULIACALL_EXE": binary, "PYTHON_JULIACALL_PROJECT": str(project_folder(environment))}
-    settings = " ".join(f"{name}={known.get(name) or value}" for name, value in wrong)
-    names = ", ".join(name for name, _ in wrong)
-    what = f"PySR may go online at its start: {names} not set or not right"
-    return Check("offline start", Status.MISSING, what, f"export {settings}", optional=True)
+    known = {
+        "PYTHON_JULIACALL_EXE": julia.find_julia(environment)[0],
+        "PYTHON_JULIACALL_PROJECT": str(julia.project_folder(environment)),
+    }
+    fix = "export " + " ".join(f"{name}={quote(known.get(name) or value)}" for name, value in wrong)
+    pair = [name for name in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT") if environment.get(name)]
+    if len(pair) == 1:
+        what = f"{pair[0]} is set alone: juliacall starts only with both of EXE and PROJECT, or neither"
+        return Check("offline start", Status.PROBLEM, what, fix, optional=True)
+    if environment.get("PYTHON_JULIAPKG_OFFLINE", "no") not in ("yes", "no"):
+        what = (
+            f"PYTHON_JULIAPKG_OFFLINE={environment['PYTHON_JULIAPKG_OFFLINE']}: juliapkg takes yes or no only"
+        )
+        return Check("offline start", Status.PROBLEM, what, fix, optional=True)
+    what = f"PySR may go online at its start: {', '.join(name for name, _ in wrong)} not set or not right"
+    return Check("offline start", Status.MISSING, what, fix, optional=True)
 
 
 def _threads(environment: Mapping[str, str]) -> Check:
@@ -309,7 +268,7 @@ def _start() -> Check:
     from interpret.errors import InterpretError
     from symbolic.backends.pysr import PySR
 
-    backend = PySR(environment={"PYTHON_JULIAPKG_OFFLINE": "yes"})
+    backend = PySR(environment={"PYTHON_JULIAPKG_OFFLINE": "yes", "JULIA_PKG_OFFLINE": "true"})
     missing = backend.available()
     if missing is not None:
         return Check("PySR starts offline", Status.MISSING, missing.reason, missing.command, optional=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
 
 import pytest
 
-from interpret.commands import doctor
+from interpret.commands import doctor, julia
 from interpret.commands.doctor import Check, Status, as_json, as_text, collect, healthy
 from interpret.errors import BackendCrashed
 
@@ -45,11 +46,14 @@ def machine(tmp_path, monkeypatch):
     for name in ("pysr", "juliacall", "juliapkg"):
         (packages / name).mkdir(parents=True)
         (packages / name / "__init__.py").write_text("raise SystemExit('doctor imported this')")
-    wanted = {"packages": {"SymbolicRegression": {"version": "~2.7.2"}}}
+    wanted = {"julia": "=1.10.0, 1.10.3", "packages": {"SymbolicRegression": {"version": "~2.7.2"}}}
     (packages / "pysr" / "juliapkg.json").write_text(json.dumps(wanted))
+    wanted = {"packages": {"PythonCall": {"version": "=0.9.28"}}}
+    (packages / "juliacall" / "juliapkg.json").write_text(json.dumps(wanted))
     monkeypatch.syspath_prepend(str(packages))
     monkeypatch.setattr(doctor, "_cuda", lambda: Check("CUDA", Status.MISSING, "no GPU", optional=True))
     return {
+        "HOME": str(tmp_path / "home"),
         "PATH": str(julia.parent),
         "PYTHON_JULIAPKG_OFFLINE": "yes",
         "PYTHON_JULIACALL_EXE": str(julia),
@@ -98,7 +102,11 @@ def test_a_half_installed_pysr_is_a_problem(machine, monkeypatch):
 
 @pytest.mark.parametrize(
     ("script", "words"),
-    [("echo julia version 1.6.7", "needs 1.10"), ("exit 3", "does not start")],
+    [
+        ("echo julia version 1.6.7", "needs =1.10.0, 1.10.3"),
+        ("echo julia version 1.10.2", "needs =1.10.0, 1.10.3"),
+        ("exit 3", "does not start"),
+    ],
 )
 def test_a_julia_that_will_not_do(machine, tmp_path, script, words):
     julia = tmp_path / "bin" / "julia"
@@ -116,6 +124,45 @@ def test_a_julia_that_is_named_but_not_there(machine):
     assert "PYTHON_JULIACALL_EXE" in check.fix
 
 
+def program(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\necho julia version 1.10.9\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def without(machine, *names):
+    return {key: value for key, value in machine.items() if key not in names}
+
+
+def test_julia_is_found_in_the_order_of_juliacall(machine, tmp_path):
+    environment = without(machine, "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT")
+    environment["PYTHON_JULIAPKG_PROJECT"] = str(tmp_path / "project")
+    assert found(environment, "Julia").found.endswith("bin/julia (on the path)")
+    # What juliaup lists: the newest that fits, not the newest.
+    up = tmp_path / "home" / ".julia" / "juliaup"
+    program(up / "julia-1.10.9" / "bin" / "julia")
+    listed = {f"{n}+0.x64.linux.gnu": {"Path": f"./julia-{n}"} for n in ("1.10.2", "1.10.9", "2.1.0")}
+    (up / "juliaup.json").write_text(json.dumps({"InstalledVersions": listed}))
+    assert found(environment, "Julia").found.endswith("julia-1.10.9/bin/julia (installed by juliaup)")
+    own = program(tmp_path / "project" / "pyjuliapkg" / "install" / "bin" / "julia")
+    assert found(environment, "Julia").found == f"julia version 1.10.9 at {own} (downloaded by juliapkg)"
+    environment["PYTHON_JULIAPKG_EXE"] = str(program(tmp_path / "named" / "julia"))
+    assert found(environment, "Julia").found.endswith("named/julia (PYTHON_JULIAPKG_EXE)")
+    environment["PYTHON_JULIAPKG_EXE"] = "/nowhere/julia"
+    assert "PYTHON_JULIAPKG_EXE names /nowhere/julia" in found(environment, "Julia").found
+    assert found(machine, "Julia").found.endswith("bin/julia (PYTHON_JULIACALL_EXE)")
+
+
+def test_a_damaged_list_of_juliaup_is_passed_over(machine, tmp_path):
+    environment = without(machine, "PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT")
+    up = tmp_path / "home" / ".julia" / "juliaup"
+    up.mkdir(parents=True)
+    for text in ("{", "[]", '{"InstalledVersions": {"1.10.9": 5}}', '{"InstalledVersions": [1]}'):
+        (up / "juliaup.json").write_text(text)
+        assert found(environment, "Julia").found.endswith("(on the path)")
+
+
 def test_packages_missing_from_the_project(machine, tmp_path):
     text = MANIFEST.format(version="2.7.2").replace("[[deps.Zygote]]", "[[deps.Other]]")
     (tmp_path / "project" / "Manifest.toml").write_text(text)
@@ -123,26 +170,109 @@ def test_packages_missing_from_the_project(machine, tmp_path):
     assert check.status is Status.PROBLEM
     assert "without Zygote" in check.found
     (tmp_path / "project" / "Manifest.toml").unlink()
+    assert found(machine, "SymbolicRegression.jl").status is Status.MISSING
+
+
+def test_the_command_runs_the_julia_that_was_found_with_the_versions_asked_for(machine, tmp_path):
+    folder = tmp_path / "a project; rm -rf $HOME"
+    folder.mkdir()
+    command = found(machine | {"PYTHON_JULIACALL_PROJECT": str(folder)}, "SymbolicRegression.jl").fix
+    # As a shell reads it: one word for each argument, whatever the folder is called.
+    binary, project, option, code = shlex.split(command)
+    assert binary == machine["PYTHON_JULIACALL_EXE"]
+    assert project == f"--project={folder}"
+    assert option == "-e"
+    assert code == (
+        'using Pkg; Pkg.add([PackageSpec(name="SymbolicRegression", version="2.7.2"), '
+        'PackageSpec(name="PythonCall", version="0.9.28"), PackageSpec(name="Zygote")]); Pkg.precompile()'
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "good"),
+    [
+        ("~2.7.2", "2.7.2", True),
+        ("~2.7.2", "2.7.5", True),
+        ("~2.7.2", "2.7.1", False),
+        ("~2.7.2", "1.11.0", False),
+        ("=2.0.0-alpha.10", "2.0.0-alpha.10", True),
+        ("=2.0.0-alpha.10", "2.0.0-alpha.1", False),
+        ("~1.0.0-alpha.10", "1.0.0-alpha.1", False),
+    ],
+)
+def test_a_version_that_this_pysr_does_not_want(asked, there, good, machine, tmp_path):
+    (tmp_path / "project" / "Manifest.toml").write_text(MANIFEST.format(version=there))
+    wanted = {"packages": {"SymbolicRegression": {"version": asked}}}
+    (tmp_path / "packages" / "pysr" / "juliapkg.json").write_text(json.dumps(wanted))
     check = found(machine, "SymbolicRegression.jl")
-    assert check.status is Status.MISSING
-    assert f"--project={tmp_path / 'project'}" in check.fix
-    assert "Pkg.add" in check.fix
+    assert (check.status is Status.OK) == good
+    if not good:
+        assert f"this pysr wants SymbolicRegression {asked}" in check.found
+        # Julia takes a pre-release as a version literal only.
+        assert f'version={"v" if "-" in asked else ""}"{asked[1:]}"' in check.fix
 
 
-def test_a_version_that_this_pysr_does_not_want(machine, tmp_path):
-    (tmp_path / "project" / "Manifest.toml").write_text(MANIFEST.format(version="1.11.0"))
+def test_pythoncall_must_be_juliacalls(machine, tmp_path):
+    text = MANIFEST.format(version="2.7.2").replace("0.9.28", "0.9.26")
+    (tmp_path / "project" / "Manifest.toml").write_text(text)
     check = found(machine, "SymbolicRegression.jl")
     assert check.status is Status.PROBLEM
-    assert "wants 2.7.2" in check.found
-    assert 'version="2.7.2"' in check.fix
+    assert "this juliacall wants PythonCall =0.9.28" in check.found
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted", "good"),
+    [
+        ("1.10.0", julia.JULIA_WANTED, True),
+        ("1.10.1", julia.JULIA_WANTED, False),
+        ("1.12.3", julia.JULIA_WANTED, True),
+        ("2.0.0", julia.JULIA_WANTED, False),
+        ("1.10.3-rc1", julia.JULIA_WANTED, False),
+        ("0.9.30", "0.9.28", True),
+        ("0.10.0", "0.9.28", False),
+        ("1.9", "^1", True),
+        ("of unknown version", "~2.7", True),
+        ("1.0", "<=python", True),
+    ],
+)
+def test_versions_fit_as_julias_package_manager_reads_them(number, wanted, good):
+    assert julia.fits(number, wanted) is good
+
+
+def test_prereleases_are_ordered_by_number():
+    order = [
+        "1.0.0-alpha",
+        "1.0.0-alpha.1",
+        "1.0.0-alpha.2",
+        "1.0.0-alpha.10",
+        "1.0.0-beta",
+        "1.0.0",
+        "1.0.1",
+    ]
+    keys = [julia.parse_version(text) for text in order]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+    assert julia.parse_version("latest") is None
+
+
+@pytest.mark.parametrize("name", ["PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"])
+def test_one_of_the_pair_alone_is_a_problem(name, machine):
+    check = found(without(machine, name), "offline start")
+    assert check.status is Status.PROBLEM
+    assert "only with both" in check.found
+    assert f"{name}=" in check.fix
+
+
+def test_juliapkg_takes_yes_or_no_only(machine):
+    check = found(machine | {"PYTHON_JULIAPKG_OFFLINE": "true"}, "offline start")
+    assert check.status is Status.PROBLEM
+    assert "PYTHON_JULIAPKG_OFFLINE=yes" in check.fix
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in doctor._OFFLINE])
 def test_every_offline_variable_is_needed(machine, name):
-    environment = {key: value for key, value in machine.items() if key != name}
-    check = found(environment, "offline start")
-    assert check.status is Status.MISSING
-    assert name in check.found
+    check = found(without(machine, name), "offline start")
+    assert check.status is not Status.OK
     assert f"{name}=" in check.fix
 
 
@@ -200,7 +330,7 @@ def test_whether_pysr_starts_is_tried_offline(monkeypatch):
     monkeypatch.setattr(doctor, "_cuda", lambda: Check("CUDA", Status.OK, ""))
     check = collect({}, deep=True)[-1]
     assert check == Check("PySR starts offline", Status.OK, "pysr 2.7.2, julia 1.10.4 in 31 s", optional=True)
-    assert started == [{"PYTHON_JULIAPKG_OFFLINE": "yes"}, "closed"]
+    assert started == [{"PYTHON_JULIAPKG_OFFLINE": "yes", "JULIA_PKG_OFFLINE": "true"}, "closed"]
 
     def fail(self, limit):
         raise BackendCrashed("the worker ended with exit status 1")

@@ -2,6 +2,7 @@
 scripted.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,7 +11,11 @@ import time
 from pathlib import Path
 
 __version__ = "2.7.2"
-assert "torch" not in sys.modules, "the worker must never import torch"
+with contextlib.suppress(ImportError):
+    # As the real one does; a witness stands there in the tests that ask who imports it.
+    import juliacall  # noqa: F401
+if os.environ.get("STUB_IMPORTS"):
+    __import__(os.environ["STUB_IMPORTS"])
 print("stub PySR starts, on stdout, as Julia prints")
 
 
@@ -64,7 +69,6 @@ class PySRRegressor:
         self.mappings = extra_sympy_mappings
 
     def fit(self, X, y):
-        assert "torch" not in sys.modules
         assert y.tolist() == list(range(1, len(X) + 1))
         directions, weights, projectors, stop_file, enough = jl.target
         assert directions.shape == X.shape

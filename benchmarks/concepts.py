@@ -228,9 +228,9 @@ def run_tied(seeds: int, only: set[str]) -> None:
 def run_intervals(seeds: int, only: set[str], repeats: int = 100) -> None:
     """Must hold 6: coverage of the 95 % intervals, right support, fresh noise."""
     from symbolic import intervals, targets
-    from symbolic.choice import row_of, tidy
     from symbolic.parser import parse
     from symbolic.polish import Field, candidate, polish
+    from symbolic.scoring import row_of, tidy
 
     truth = "sin(2.3*x0) + 1.7*exp(-0.7*x1^2) + 0.8*(x0*x1)"
     known = {"sin": (1.0, 2.3), "exp": (1.7, -0.7), "x0 * x1": (0.8, 0.0)}

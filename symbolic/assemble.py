@@ -15,13 +15,13 @@ from threadpoolctl import threadpool_limits
 
 from interpret.errors import InterpretError, NotConverged, TooFewPoints, UsageError
 from interpret.outcome import Verdict
-from symbolic import choice, controls, intervals, judge, single
+from symbolic import choice, controls, intervals, judge, scoring, single
 from symbolic import formula as formulas
-from symbolic.backends.base import Backend, SearchResult, Settings
-from symbolic.choice import Scored
+from symbolic.backends.base import CANCELLED, Backend, SearchResult, Settings
 from symbolic.expression import Tree, evaluate
 from symbolic.formula import Formula
 from symbolic.link import Link, fit_link
+from symbolic.scoring import Scored
 from symbolic.simplify import tidy
 from symbolic.targets import Targets
 
@@ -122,38 +122,93 @@ def assemble(
     # Other engines write x0*x0 + x0*x0; every row is scored as it will be printed.
     trees = tuple(dict.fromkeys(tidy(tree, user) for tree in result.candidates))
     deadline = None if settings.time_limit is None else started + settings.time_limit
-    rows = choice.score(trees, targets, user, deadline, most=(settings.max_terms, settings.max_complexity))
-    if not rows:
+    scores = scoring.score(trees, targets, user, deadline, most=(settings.max_terms, settings.max_complexity))
+    if not scores.rows:
         raise NotConverged(
             "no candidate formula is finite on the points; allow more operators or terms, or pass points inside "
             "their domain"
         )
-    at = choice.choose(rows, targets)
-    figures = intervals.coefficients(rows[at], targets, settings.seed)
-    rows[at] = intervals.snapped(rows[at], figures, targets)
-    chosen = rows[at]
-    link = link_of(chosen.tree, targets, user)
-    tests = controls.run(chosen, targets, _at(redrawn, targets), settings.seed)
-    said = judge.judge(chosen, tests, link, targets)
-    return Formula(
-        rows=tuple(_plain(row) for row in rows),
-        chosen=at,
+    base = Formula(
+        rows=(),
+        chosen=0,
         names=targets.names,
-        verdict=said.verdict,
-        reasons=said.reasons,
-        advice=said.advice,
+        verdict=Verdict.NONE,
         engine=engine,
-        link=link,
-        coefficients=figures,
-        controls=tests,
-        alternative_rows=tuple(_plain(row) for row in choice.alternatives(rows, chosen)),
         summary=formulas.Summary.of(targets),
         operators=user,
         messages=result.messages,
-        interrupted=result.interrupted,
-        seconds=time.monotonic() - started,
+        interrupted=result.interrupted or scores.interrupted,
         seed=settings.seed,
         targets=targets,
+    )
+    try:
+        found = _judged(base, scores.rows, settings, redrawn)
+    except KeyboardInterrupt:
+        found = _unjudged(base, scores.rows)
+    if scores.interrupted and not result.interrupted:
+        found = replace(found, messages=(*found.messages, CANCELLED))
+    return replace(found, seconds=time.monotonic() - started)
+
+
+def _judged(base: Formula, scored: list[Scored], settings: Settings, redrawn: Redrawn | None) -> Formula:
+    """The formula with its chosen row, link, controls and verdict."""
+    targets = base.targets
+    assert targets is not None
+    scored, known = _settled(scored, targets, settings.seed)
+    rows = choice.frontier(scored)
+    at = choice.choose(rows, targets)
+    chosen = rows[at]
+    figures = known.get(chosen.tree) or intervals.coefficients(chosen, targets, settings.seed)
+    others = choice.alternatives(scored, chosen, targets)
+    link = link_of(chosen.tree, targets, base.operators)
+    tests = controls.run(chosen, targets, _at(redrawn, targets), settings.seed)
+    said = judge.judge(chosen, tests, link, targets, len(choice.rivals(others, chosen)))
+    return replace(
+        base,
+        rows=tuple(_plain(row) for row in rows),
+        chosen=at,
+        verdict=said.verdict,
+        reasons=said.reasons,
+        advice=said.advice,
+        link=link,
+        coefficients=figures,
+        controls=tests,
+        alternative_rows=tuple(_plain(row) for row in others),
+    )
+
+
+def _settled(
+    scored: list[Scored], targets: Targets, seed: int
+) -> tuple[list[Scored], dict[Tree, tuple[formulas.Coefficient, ...]]]:
+    """The rows with the constants snapped of those that may be chosen: a row is chosen as it will be printed.
+
+    The intervals found on the way come by formula.
+    """
+    known: dict[Tree, tuple[formulas.Coefficient, ...]] = {}
+    settled: dict[Tree, Scored] = {}
+    for row in choice.contenders(choice.frontier(scored), targets):
+        done, figures = intervals.cleaned(row, targets, seed)
+        settled[row.tree] = done
+        known[done.tree] = figures
+    rows = [settled.get(row.tree, row) for row in scored]
+    return list({row.tree: row for row in rows}.values()), known
+
+
+def _unjudged(base: Formula, scored: list[Scored]) -> Formula:
+    """The frontier alone, where the user would not wait for the controls: nothing is claimed."""
+    rows = choice.frontier(scored)
+    at = min(
+        range(len(rows)), key=lambda k: np.log(max(rows[k].held_out, 1e-9)) + choice.PRICE * rows[k].cost
+    )
+    reason = "the controls were not run, because the user interrupted; without them nothing is claimed"
+    return replace(
+        base,
+        rows=tuple(_plain(row) for row in rows),
+        chosen=at,
+        reasons=(reason,),
+        advice=("run again to the end",),
+        messages=(*base.messages, CANCELLED),
+        interrupted=True,
     )
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from interpret.outcome import CONTROL_MARGIN
 from symbolic import gram
-from symbolic.choice import Scored, abs_misalignment, losses_of
 from symbolic.expression import Variable, expand_terms, linear
 from symbolic.formula import Control
 from symbolic.polish import Candidate, Field, candidate, polish
 from symbolic.printing import text
+from symbolic.scoring import Scored, abs_misalignment, losses_of
 from symbolic.screening import WIDEST, strongest
 from symbolic.targets import Targets
 
@@ -53,7 +53,8 @@ def run(row: Scored, targets: Targets, redrawn: Redrawn | None = None, seed: int
     shuffled = targets.directions[order]
     if not linear_row and _differs(shuffled, targets):
         loss = refitted(row.candidate, targets, shuffled)
-        found.append(_control("permuted gradients", loss, row))
+        if np.isfinite(loss):
+            found.append(_control("permuted gradients", loss, row))
     return tuple(found)
 
 
@@ -107,7 +108,9 @@ def refitted(found: Candidate, targets: Targets, gradients: Array) -> float:
     with np.errstate(all="ignore"):
         solved = gram.solve(turned[None], rounds=4, several=True)
         again = replace(found, coefficients=tuple(float(c) for c in solved.coefficients[0]))
-        return held_out(polish(again, field_, rounds=6)[0], other)
+        polished = held_out(polish(again, field_, rounds=6)[0], other)
+        # Inner constants may have left the domain on the way: then the features as they are.
+        return polished if np.isfinite(polished) else held_out(again, other)
 
 
 def _control(name: str, loss: float, row: Scored, expression: str = "") -> Control:

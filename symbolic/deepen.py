@@ -13,35 +13,29 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from symbolic import evolve, features, gram, screening, structure, supports, tuned, units
+from symbolic import evolve, features, gram, limits, screening, structure, supports, tuned, units
 from symbolic.backends.base import Progress, Settings
-from symbolic.choice import tidy
 from symbolic.expression import Tree, Variable, complexity, linear, substitute
 from symbolic.features import Bank, Grammar
+from symbolic.findings import DONE, Findings, priced
 from symbolic.polish import Candidate, Field, candidate, polish
-from symbolic.sizes import order
+from symbolic.scoring import tidy
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
 
 #: Points used to choose supports, and to refine inner constants; the last polish takes all points of the fit.
 SEARCH_POINTS, REFINE_POINTS = 400, 200
-#: Below this misalignment nothing is left to find.
-DONE = 1e-10
 #: A short formula below this misalignment ends the search: closer than training brings a network to its concept.
 TRAINED = 1.5e-3
 #: The same where the gradients may be exact.
 EXACT = 1e-9
 #: The last stages are for neurons that are this much further away.
 NEARLY = 4.0
-#: Short formulas cost at most this.
-SHORT = 20.0
 #: Where nothing came nearer than this there is nothing to graft on.
 HOPELESS = 0.1
 #: Nodes that tidying may still take off a tree; rounds of grafting at most.
 SLACK, GENERATIONS = 2, 3
-#: One more unit of cost must lower the log of the misalignment by this to count while searching.
-PRICE = 0.2
 
 
 @dataclass
@@ -54,7 +48,7 @@ class Run:
     depth: int = 0
     interrupted: bool = False
     messages: list[str] = field(default_factory=list)
-    found: dict[Tree, float] = field(default_factory=dict)
+    found: Findings = field(default_factory=Findings)
 
     def __post_init__(self) -> None:
         self.user = self.settings.user_operators
@@ -96,8 +90,9 @@ class Run:
     def report(self, name: str) -> None:
         """Tell whoever listens how far the search is."""
         if self.settings.progress is not None and self.depth == 0:
-            best = min(self.found.values(), default=float("nan"))
-            self.settings.progress(Progress("eigen", name, best, time.monotonic() - self.started))
+            self.settings.progress(
+                Progress("eigen", name, self.found.lowest(), time.monotonic() - self.started)
+            )
 
     def screen(self) -> None:
         """Many inputs: linear formulas, then functions of the strong ones, then everything on the strongest."""
@@ -153,7 +148,7 @@ class Run:
         tried: set[Tree] = set()
         for _ in range(3):
             improved = False
-            for tree in self.promising(4):
+            for tree in self.found.promising(4):
                 if tree in tried or (start := candidate(tree, self.user)) is None:
                     continue
                 tried.add(tree)
@@ -184,7 +179,7 @@ class Run:
             trees = {
                 linear(c, [bank.trees[k] for k in support]): loss for support, loss, c in pool.best(size, 48)
             }
-            worth = sorted(trees, key=lambda tree: np.log(max(trees[tree], DONE)) + PRICE * order(tree))
+            worth = sorted(trees, key=lambda tree: priced(trees[tree], tree))
             for tree in worth[:8]:
                 if self.stop() or self.done():
                     return
@@ -248,8 +243,8 @@ class Run:
         inner = Run(problem, self.unitless, self.deadline, self.depth + 1)
         inner.deepen()
         self.interrupted |= inner.interrupted
-        best = inner.leading(1)
-        if not best or inner.found[best[0]] > max(structure.CLEAR, 3 * min(inner.found.values())):
+        best = inner.found.leading(1)
+        if not best or inner.found[best[0]] > max(structure.CLEAR, 3 * inner.found.lowest()):
             return None
         found = candidate(best[0], self.user)
         assert found is not None
@@ -269,15 +264,15 @@ class Run:
 
     def graft(self, atoms: Bank) -> None:
         """Put new parts inside the functions of the best rows, generation after generation."""
-        if min(self.found.values(), default=np.inf) > HOPELESS:
+        if self.found.lowest() > HOPELESS:
             return
         field_ = self.refining()
         pieces = evolve.parts(atoms.trees[:6], self.grammar.names)
         tried: set[Tree] = set()
         for _ in range(GENERATIONS):
             improved = False
-            best = min(self.found.values())
-            for tree in self.promising(6):
+            best = self.found.lowest()
+            for tree in self.found.promising(6):
                 start = candidate(tree, self.user)
                 if tree in tried or start is None:
                     continue
@@ -339,6 +334,7 @@ class Run:
         with np.errstate(all="ignore"):
             better, loss = polish(start, field_, rounds, patience=0.0)
         if np.isfinite(loss):
+            better, loss = limits.settle(better, field_, loss)
             self.note(better.tree, loss)
         return loss
 
@@ -356,45 +352,22 @@ class Run:
             for support, loss, coefficients in pool.best(size, each):
                 self.note(linear(coefficients, [bank.trees[k] for k in support]), loss)
 
-    def price(self, tree: Tree) -> float:
-        """What the choice will weigh: the log of the misalignment and the length."""
-        return float(np.log(max(self.found[tree], DONE)) + PRICE * order(tree))
-
-    def leading(self, count: int) -> list[Tree]:
-        """The trees that pay best for their length."""
-        return sorted(self.found, key=lambda tree: (self.price(tree), order(tree)))[:count]
-
-    def promising(self, count: int) -> list[Tree]:
-        """The trees that pay best, and the best aligned of few terms."""
-        short = [tree for tree in self.found if order(tree) <= 1.5 * SHORT]
-        closest = sorted(short, key=lambda tree: (self.found[tree], order(tree)))[:count]
-        return list(dict.fromkeys([*self.leading(2), *closest]))[:count]
-
     def done(self) -> bool:
         """Whether an exact formula was found."""
-        return min(self.found.values(), default=np.inf) < DONE
+        return self.found.lowest() < DONE
 
     def settled(self, slack: float = 1.0) -> bool:
         """Whether deeper stages are worth their time."""
         if self.done():
             return True
-        short = [tree for tree in self.found if order(tree) <= SHORT]
+        short = self.found.short()
         if not short:
             return False
         # Parts of a formula must be better than the whole: their errors add up.
-        return self.found[min(short, key=self.price)] < slack * self.accuracy * 0.1**self.depth
+        return self.found[min(short, key=self.found.price)] < slack * self.accuracy * 0.1**self.depth
 
     def candidates(self) -> list[Tree]:
-        """The trees worth polishing: near the frontier of size against misalignment, simplest first."""
+        """The trees worth polishing, simplest first; the strongest input where nothing was found."""
         if not self.found:
-            strongest = screening.strongest(self.targets, 1)
-            return [Variable(i) for i in strongest]
-        kept = self.leading(3)
-        best = np.inf
-        for tree in sorted(self.found, key=lambda t: (order(t), self.found[t])):
-            if self.found[tree] < 0.95 * best:
-                kept.append(tree)
-                best = self.found[tree]
-            elif len(kept) < 10 and self.found[tree] < 1.3 * best:
-                kept.append(tree)
-        return sorted(dict.fromkeys(kept), key=lambda t: (order(t), self.found[t]))
+            return [Variable(i) for i in screening.strongest(self.targets, 1)]
+        return self.found.candidates()

@@ -15,6 +15,7 @@ from symbolic import exports, printing
 from symbolic.expression import Tree, complexity, evaluate, expand_terms, operators_in, variables
 from symbolic.link import Link
 from symbolic.operators import Operator
+from symbolic.sizes import cost
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,11 @@ class Row:
     def complexity(self) -> int:
         """The number of nodes of the tree."""
         return complexity(self.tree)
+
+    @property
+    def cost(self) -> float:
+        """What the choice pays for: nodes, with whole powers cheap and waves dear (`symbolic.sizes`)."""
+        return cost(self.tree)
 
     @property
     def terms(self) -> int:
@@ -166,8 +172,8 @@ class Formula:
 
     @property
     def frontier(self) -> pd.DataFrame:
-        """A row for each complexity: complexity, terms, misalignment (held out), fitted, upper, mse,
-        expression, chosen.
+        """From the cheapest row to the dearest, each better aligned on held-out points than all before: complexity,
+        cost, terms, misalignment (held out), fitted, lower, upper, mse, expression, chosen.
         """
         return self._frame(self.rows, self.chosen)
 
@@ -268,7 +274,7 @@ class Formula:
     def _frame(self, rows: tuple[Row, ...], chosen: int) -> pd.DataFrame:
         import pandas as pd
 
-        columns = ("complexity", "terms", "misalignment", "fitted", "lower", "upper", "mse")
+        columns = ("complexity", "cost", "terms", "misalignment", "fitted", "lower", "upper", "mse")
         table: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in columns}
         table["expression"] = [printing.text(row.tree, self.names, self.operators) for row in rows]
         table["chosen"] = [position == chosen for position in range(len(rows))]

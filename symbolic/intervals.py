@@ -9,11 +9,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from symbolic.choice import ROUNDING, Scored, row_of
-from symbolic.expression import constants, with_constants
+from symbolic.expression import constants, linear, with_constants
 from symbolic.formula import Coefficient
-from symbolic.polish import Candidate, Field, resample
+from symbolic.polish import Candidate, Field, candidate, polish, resample
 from symbolic.printing import text
+from symbolic.scoring import ROUNDING, Scored, plain, row_of
+from symbolic.simplify import tidy
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
@@ -24,6 +25,8 @@ NARROWEST = 2e-6
 KNOWN = (("pi", math.pi), ("e", math.e), ("sqrt2", math.sqrt(2)))
 #: A snap must be a coincidence less likely than this, given the width of the interval.
 COINCIDENCE = 0.15
+#: A constant below this is tried without, whatever its interval.
+NOTHING = 1e-9
 #: Points that intervals rest on at most.
 POINTS = 2_000
 
@@ -63,6 +66,42 @@ def _widened(values: Array, low: Array, high: Array) -> tuple[Array, Array]:
     return low, high
 
 
+def cleaned(row: Scored, targets: Targets, seed: int = 0) -> tuple[Scored, tuple[Coefficient, ...]]:
+    """The row as it should be printed, and its intervals: inner constants that may be zero are dropped, the others
+    snapped.
+    """
+    figures = coefficients(row, targets, seed)
+    for _ in range(4):
+        shorter = _without_idle(row, figures, targets)
+        if shorter is None:
+            break
+        row, figures = shorter, coefficients(shorter, targets, seed)
+    return snapped(row, figures, targets), figures
+
+
+def _without_idle(row: Scored, found: tuple[Coefficient, ...], targets: Targets) -> Scored | None:
+    """The row without one inner constant whose interval holds zero; None where the score needs them all."""
+    m = len(row.candidate.coefficients)
+    field_ = Field(targets, targets.fit, row.candidate.user)
+    for k in range(m, len(found)):
+        if not (found[k].low <= 0 <= found[k].high or abs(found[k].value) < NOTHING):
+            continue
+        changed = _replaced(row.candidate, k, m, 0.0)
+        start = candidate(
+            linear(changed.coefficients, [tidy(b, changed.user) for b in changed.features]), changed.user
+        )
+        if start is None:
+            continue
+        trial = row_of(plain(polish(start, field_, rounds=6)[0], field_), targets)
+        if trial is not None and trial.cost < row.cost and _no_worse(trial, row):
+            return trial
+    return None
+
+
+def _no_worse(trial: Scored, row: Scored) -> bool:
+    return trial.held_out <= max(1.03 * row.held_out, row.held_out + 2 * ROUNDING)
+
+
 def snapped(row: Scored, found: tuple[Coefficient, ...], targets: Targets) -> Scored:
     """The row with constants replaced by known numbers inside their intervals, where its score allows."""
     m = len(row.candidate.coefficients)
@@ -73,7 +112,7 @@ def snapped(row: Scored, found: tuple[Coefficient, ...], targets: Targets) -> Sc
         if value is None or value == found[k].value:
             continue
         trial = row_of(_replaced(row.candidate, k, m, value), targets)
-        if trial is not None and trial.held_out <= max(1.03 * row.held_out, row.held_out + 2 * ROUNDING):
+        if trial is not None and _no_worse(trial, row):
             row = trial
     return row
 

@@ -12,9 +12,9 @@ from interpret.outcome import (
     EXACT_MISALIGNMENT,
     Verdict,
 )
-from symbolic.choice import Scored
 from symbolic.formula import Control
 from symbolic.link import Link
+from symbolic.scoring import Scored
 from symbolic.targets import Targets
 
 
@@ -27,27 +27,41 @@ class Judgement:
     advice: tuple[str, ...] = ()
 
 
-def judge(row: Scored, controls: Sequence[Control], link: Link | None, targets: Targets) -> Judgement:
-    """EXACT, APPROXIMATE or NONE from the held-out misalignment, the controls and the link."""
+def judge(
+    row: Scored, controls: Sequence[Control], link: Link | None, targets: Targets, rivals: int = 0
+) -> Judgement:
+    """EXACT, APPROXIMATE or NONE from the held-out misalignment, the controls and the link.
+
+    ``rivals`` counts other formulas that the points cannot tell from this one; it is said, and decides nothing.
+    """
     unbeaten = [control for control in controls if not control.beaten]
     if row.held_out >= CLAIM_MISALIGNMENT or unbeaten:
         return _none(row, unbeaten)
     missing, advice = _short_of_exact(row, link, targets)
     if missing:
-        return Judgement(Verdict.APPROXIMATE, tuple(missing), tuple(advice))
+        return Judgement(Verdict.APPROXIMATE, (*missing, *_said_of_rivals(rivals)), tuple(advice))
     assert link is not None
     reason = (
         f"held-out misalignment {row.held_out:.2g}, below {EXACT_MISALIGNMENT:g} with its 95 % bound {row.upper:.2g}; "
         f"one strictly monotone link reaches R² {link.r2:.4f} on held-out points; every control is beaten"
     )
-    return Judgement(Verdict.EXACT, (reason,))
+    return Judgement(Verdict.EXACT, (reason, *_said_of_rivals(rivals)))
+
+
+def _said_of_rivals(count: int) -> tuple[str, ...]:
+    if count == 0:
+        return ()
+    some = "another formula fits" if count == 1 else f"{count} other formulas fit"
+    return (
+        f"{some} these points as well within the noise: the data cannot tell which is meant, see the alternatives",
+    )
 
 
 def _none(row: Scored, unbeaten: Sequence[Control]) -> Judgement:
     reasons = []
     if row.held_out >= CLAIM_MISALIGNMENT:
         reasons.append(
-            f"the best formula worth its length is misaligned by {row.held_out:.2g} on held-out points; a claim needs "
+            f"the best formula of its length is misaligned by {row.held_out:.2g} on held-out points; a claim needs "
             f"less than {CLAIM_MISALIGNMENT:g}"
         )
     reasons += [

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpret.outcome import EXACT_LINK_R2, Verdict
-from symbolic import choice, features, tuned
+from symbolic import features, scoring, tuned
 from symbolic.backends.base import Settings
-from symbolic.choice import Scored
 from symbolic.expression import Tree, Variable, evaluate, linear
 from symbolic.features import Grammar
 from symbolic.judge import Judgement
 from symbolic.polish import Candidate, candidate, move, parameters
+from symbolic.scoring import Scored
 from symbolic.simplify import tidy
 from symbolic.sizes import cost
 from symbolic.targets import Targets
@@ -54,7 +54,7 @@ def fit(targets: Targets, settings: Settings) -> list[Fitted]:
     found: dict[Tree, Fitted] = {}
     for tree in trees:
         plain = candidate(tree, settings.user_operators)
-        row = None if plain is None else choice.row_of(_rounded(plain), targets)
+        row = None if plain is None else scoring.row_of(_rounded(plain), targets)
         if row is not None and row.complexity <= settings.max_complexity:
             found[row.tree] = Fitted(row, _r2(row.tree, targets, settings))
     return _frontier(list(found.values()))
@@ -127,7 +127,7 @@ def _refined(tree: Tree, rows: tuple[Array, Array], settings: Settings) -> Tree:
 
 def _rounded(found: Candidate) -> Candidate:
     p = parameters(found)
-    digits = np.array([float(f"{v:.{choice.DIGITS}g}") for v in p])
+    digits = np.array([float(f"{v:.{scoring.DIGITS}g}") for v in p])
     return move(found, digits - p)
 
 

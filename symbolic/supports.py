@@ -127,8 +127,13 @@ class Search:
         return self.pool
 
     def eliminate(self, family: Sequence[int]) -> Pool:
-        """Singles and backward elimination from one family, nothing else."""
+        """Singles, the best few of them together, and backward elimination from one family, nothing else."""
         self._singles()
+        if len(family) > 2 * self.effort.most:
+            # Elimination takes its time: something sensible should stand before.
+            best = [int(k) for k in np.argsort(self.single, kind="stable")]
+            for size in range(2, self.effort.most + 1):
+                self._solve([tuple(sorted(best[:size]))])
         self._backward(list(family))
         return self.pool
 

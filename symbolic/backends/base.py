@@ -16,6 +16,8 @@ from symbolic.operators import Operator
 if TYPE_CHECKING:
     from symbolic.targets import Targets
 
+#: What a search says that the user ended.
+CANCELLED = "cancelled by the user: the frontier holds what was found until then"
 #: The operators searched unless the caller names others.
 DEFAULT_OPERATORS = ("+", "-", "*", "/", "^", "sin", "cos", "exp", "log", "sqrt", "tanh")
 

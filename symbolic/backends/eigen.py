@@ -8,7 +8,7 @@ candidates so far are valid.
 from __future__ import annotations
 
 from interpret.errors import UsageError
-from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
+from symbolic.backends.base import CANCELLED, Capabilities, Missing, SearchResult, Settings
 from symbolic.operators import BUILTIN
 from symbolic.targets import Targets
 
@@ -42,6 +42,6 @@ class Eigen:
         try:
             run.deepen()
         except KeyboardInterrupt:
-            run.messages.append("cancelled by the user: the frontier holds what was found until then")
+            run.messages.append(CANCELLED)
             run.interrupted = True
         return SearchResult(tuple(run.candidates()), run.interrupted, tuple(run.messages))

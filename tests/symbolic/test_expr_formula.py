@@ -75,6 +75,7 @@ def test_the_frontier_is_a_table():
     frontier = example().frontier
     columns = [
         "complexity",
+        "cost",
         "terms",
         "misalignment",
         "fitted",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symbolic import choice, controls, gram, intervals, targets
-from symbolic.choice import row_of, tidy
+from symbolic import choice, controls, gram, intervals, scoring, targets
 from symbolic.expression import linear, value_and_gradient
 from symbolic.parser import parse
 from symbolic.polish import Field, candidate, free_constants, parameters, polish, prune
+from symbolic.scoring import row_of, tidy
 
 NAMES = ("x0", "x1", "x2")
 
@@ -120,7 +120,7 @@ def test_terms_that_buy_nothing_are_pruned() -> None:
 def test_losses_are_one_minus_cosine() -> None:
     found = problem("x0^2 + 2*x1^2")
     other = parse("x0^2 + x0*x1", NAMES[:2])
-    losses, sign = choice.losses_of(other, found, found.held_out)
+    losses, sign = scoring.losses_of(other, found, found.held_out)
     gradient = value_and_gradient(other, found.points[found.held_out])[1]
     cosine = (gradient * found.directions[found.held_out]).sum(1) / np.linalg.norm(gradient, axis=1)
     np.testing.assert_allclose(losses, 1 - sign * cosine, atol=1e-12)
@@ -128,7 +128,9 @@ def test_losses_are_one_minus_cosine() -> None:
 
 def test_a_row_is_scored_as_printed() -> None:
     found = problem("x0^2 + 1.23456789012*x1^2")
-    rows = choice.score([linear([1.0, 1.0], [parse("x0^2", NAMES[:2]), parse("x1^2", NAMES[:2])])], found)
+    rows = scoring.score(
+        [linear([1.0, 1.0], [parse("x0^2", NAMES[:2]), parse("x1^2", NAMES[:2])])], found
+    ).rows
     (row,) = rows
     assert row.candidate.coefficients == (1.0, 1.234568)
     printed = 1 - abs(mean_cosine(row.tree, found))
@@ -161,7 +163,7 @@ def test_the_linear_control_is_the_best_line() -> None:
     loss = controls.held_out(line, found)
     for angle in np.linspace(0, np.pi, 60):
         tree = linear([np.cos(angle), np.sin(angle)], [parse("x0", NAMES[:2]), parse("x1", NAMES[:2])])
-        assert loss <= choice.abs_misalignment(choice.losses_of(tree, found, found.held_out)[0]) + 1e-4
+        assert loss <= scoring.abs_misalignment(scoring.losses_of(tree, found, found.held_out)[0]) + 1e-4
 
 
 def test_controls_that_cannot_differ_are_left_out() -> None:

@@ -5,7 +5,7 @@ neuron.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,18 +69,34 @@ def fit_units(
     usable = [aim for aim in aims if isinstance(aim, targets.Targets)]
     started = time.monotonic()
     found = iter(engine.search_many(usable, settings, workers))
+    return _formulas(aims, found, settings, started)
+
+
+def _formulas(
+    aims: Sequence[targets.Targets | Skipped],
+    found: Iterator[SearchResult | BackendFailed],
+    settings: Settings,
+    started: float,
+) -> list[Formula | Skipped]:
+    """Score and judge what was found, unit after unit; Ctrl-C ends that too, and keeps the units before."""
     formulas: list[Formula | Skipped] = []
     for unit, aim in enumerate(aims):
+        if isinstance(aim, Skipped):
+            formulas.append(aim)
+            continue
+        result = next(found)
         try:
-            formulas.append(
-                aim if isinstance(aim, Skipped) else _formula(unit, next(found), aim, settings, started)
-            )
+            formula = _formula(unit, result, aim, settings, started)
         except KeyboardInterrupt:
-            if not any(isinstance(formula, Formula) for formula in formulas):
+            if not any(isinstance(other, Formula) for other in formulas):
                 raise
-            formulas += [Skipped(rest, "cancelled") for rest in range(unit, len(aims))]
             break
-    return formulas
+        formulas.append(formula)
+        searched = isinstance(result, SearchResult) and not result.interrupted
+        if searched and isinstance(formula, Formula) and formula.interrupted:
+            # The search had ended: it was its scoring that the user cut short.
+            break
+    return formulas + [Skipped(unit, "cancelled") for unit in range(len(formulas), len(aims))]
 
 
 def _aim(

@@ -1,4 +1,4 @@
-"""The gradient loss in Julia, for SymbolicRegression.jl's ``loss_function``, and the same figure in NumPy.
+"""The gradient loss in Julia, for SymbolicRegression.jl's ``loss_function``: the misalignment of `symbolic.scoring`.
 
 One call of ``eval_grad_tree_array`` gives the value and all gradients in a single traversal. The direction
 that belongs to a column is found by the data set's own ``y``, which holds row numbers: so a batch, which
@@ -6,11 +6,6 @@ slices X and y together, keeps its directions, and the function needs no fourth 
 """
 
 from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
 
 #: Defines the state, its setter and the stopping rule; evaluated once in a worker, after ``using Zygote``.
 SETUP = """
@@ -77,24 +72,3 @@ end
 
 #: Stops below the noise floor, or when the parent process leaves a file.
 STOP = "twinscope_stop(loss, complexity) = loss < TWINSCOPE_ENOUGH[] || isfile(TWINSCOPE_STOP_FILE[])"
-
-
-def direction_loss(
-    gradients: Array, directions: Array, weights: Array | None = None, projector: Array | None = None
-) -> float:
-    """What `LOSS` computes: 1 − |mean cos| of gradients (N, d) with unit directions (N, d); infinite where
-    one has none.
-
-    ``weights`` is (N,); ``projector`` is (d, d) or (N, d, d).
-    """
-    g = np.asarray(gradients, dtype=np.float64)
-    if projector is not None:
-        subscripts = "nk,ik->ni" if projector.ndim == 2 else "nk,nik->ni"
-        g = np.einsum(subscripts, g, projector)
-    with np.errstate(all="ignore"):
-        squared = (g**2).sum(1)
-        if not (np.isfinite(squared) & (squared > 0)).all():
-            return float("inf")
-        cosines = (g * directions).sum(1) / np.sqrt(squared)
-    w = np.ones(len(g)) if weights is None else weights
-    return float(max(0.0, 1.0 - abs((w * cosines).sum() / w.sum())))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from interpret.errors import BackendMissing, BadInput, NameMismatch
+from symbolic import assemble
 from symbolic.backends.base import Settings
 from symbolic.backends.pysr import PySR
 from symbolic.external import fit_units
@@ -95,6 +96,22 @@ def test_ctrl_c_before_anything_was_found_is_passed_on(layer, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit_units(*layer, Settings(), backend=fake("silent"))
     thread.join()
+
+
+def test_ctrl_c_while_units_are_scored_keeps_those_before(layer, monkeypatch):
+    points, gradients, _ = layer
+    real, asked = assemble.assemble, []
+
+    def interrupted(*arguments):
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(assemble, "assemble", interrupted)
+    found = fit_units(points, gradients[:, [0, 2, 0]], None, Settings(), backend=fake("slow"))
+    assert found[0].expression == "x0^2 + 2 * x1^2"
+    assert found[1:] == [Skipped(1, "cancelled"), Skipped(2, "cancelled")]
 
 
 def test_bad_gradients_skip_their_unit_alone(layer):

@@ -17,7 +17,7 @@ from interpret.errors import UsageError
 from symbolic.backends import pysr_options, pysr_worker
 from symbolic.backends.base import Settings
 from symbolic.backends.pysr import PySR
-from symbolic.backends.pysr_loss import LOSS, SETUP, STOP, direction_loss
+from symbolic.backends.pysr_loss import LOSS
 from symbolic.backends.pysr_options import KNOWN_OPERATORS, Made, operators, plan
 from symbolic.backends.pysr_parameters import (
     ESSENTIAL,
@@ -248,49 +248,3 @@ def test_user_operators_need_their_own_julia_definition(julia):
     bump = user_operator("bump", np.exp, np.exp, julia=julia)
     with pytest.raises(UsageError, match="Julia source"):
         operators(["bump"], [bump])
-
-
-def test_the_loss_ignores_sign_and_scale_and_refuses_points_without_direction():
-    rng = np.random.default_rng(0)
-    directions = rng.normal(size=(30, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    lengths = rng.uniform(0.1, 9, size=(30, 1))
-    assert direction_loss(lengths * directions, directions) == pytest.approx(0, abs=1e-15)
-    assert direction_loss(-lengths * directions, directions) == pytest.approx(0, abs=1e-15)
-    broken = directions.copy()
-    broken[4] = 0
-    assert direction_loss(broken, directions) == np.inf
-    broken[4] = np.nan
-    assert direction_loss(broken, directions) == np.inf
-
-
-def test_the_loss_projects_and_weighs():
-    rng = np.random.default_rng(1)
-    normal = np.ones(3) / np.sqrt(3)
-    projector = np.eye(3) - np.outer(normal, normal)
-    raw = rng.normal(size=(30, 3))
-    inside = raw @ projector
-    directions = inside / np.linalg.norm(inside, axis=1, keepdims=True)
-    # What points out of the manifold does not count, in one projector for all or one for each.
-    for shape in (projector, np.repeat(projector[None], 30, 0)):
-        assert direction_loss(raw + 5 * normal, directions, None, shape) == pytest.approx(0, abs=1e-15)
-    weights = np.zeros(30)
-    weights[:10] = 1
-    mixed = np.where(np.arange(30)[:, None] < 10, directions, -directions)
-    assert direction_loss(mixed, directions, weights) == pytest.approx(0, abs=1e-15)
-    assert direction_loss(mixed, directions) == pytest.approx(1 - 10 / 30)
-
-
-def test_the_julia_source_is_whole():
-    # One begin block each way of reading it, three positional arguments, rows found by y: what batching needs.
-    for source in (SETUP, LOSS):
-        words = source.replace("(", " ").replace("\n", " ").split()
-        opened = sum(words.count(word) for word in ("begin", "function", "if", "for", "else")) - words.count(
-            "else"
-        )
-        assert opened == words.count("end")
-    assert "function twinscope_loss(tree, dataset::Dataset{T,L}, options) where {T,L}" in LOSS
-    assert "dataset.y" in LOSS
-    assert LOSS.count("eval_grad_tree_array") == 1
-    assert "variable=true" in LOSS
-    assert STOP.startswith("twinscope_stop(loss, complexity) =")

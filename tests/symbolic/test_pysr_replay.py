@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import symbolic
+from symbolic import scoring
 from symbolic.backends.base import Settings
 from symbolic.backends.job import candidates
 from symbolic.backends.messages import Equation
 from symbolic.backends.pysr import PySR
-from symbolic.backends.pysr_loss import direction_loss
 from symbolic.equivalence import same_concept
-from symbolic.expression import complexity, value_and_gradient
+from symbolic.expression import complexity
 from symbolic.parser import parse
 from symbolic.targets import build
 
@@ -46,15 +48,27 @@ def test_every_recorded_row_parses_with_the_complexity_pysr_counted(recorded):
     assert [complexity(tree) for tree in trees] == [row.complexity for row in rows]
 
 
-def test_misalignments_are_the_recorded_losses(recorded):
+def scored(monkeypatch, texts, points, gradients):
+    """Production scoring of formulas as they stand, on every point: a clock that has just passed the deadline."""
+    targets = build(points, gradients, focus="all")
+    everywhere = np.arange(len(targets.points))
+    monkeypatch.setattr(scoring, "time", SimpleNamespace(monotonic=lambda: 100.1))
+    targets = replace(targets, fit=everywhere, held_out=everywhere)
+    return [scoring.score([parse(text)], targets, deadline=100.0).rows for text in texts]
+
+
+def test_misalignments_are_the_recorded_losses(recorded, monkeypatch):
     points, gradients, rows = recorded
-    directions = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
-    for row in rows:
-        found = value_and_gradient(parse(row.text), points)[1]
-        unit = found / np.linalg.norm(found, axis=1, keepdims=True)
-        ours = 1 - abs((unit * directions).sum(1).mean())
-        assert ours == pytest.approx(row.loss, abs=1e-6)
-        assert direction_loss(found, directions) == pytest.approx(row.loss, abs=1e-6)
+    found = scored(monkeypatch, [row.text for row in rows], points, gradients)
+    for row, (ours,) in zip(rows, found, strict=True):
+        assert ours.fitted == pytest.approx(row.loss, abs=1e-6)
+        assert ours.held_out == pytest.approx(row.loss, abs=1e-6)
+
+
+def test_other_gradients_have_other_misalignments(recorded, monkeypatch):
+    points, gradients, rows = recorded
+    found = scored(monkeypatch, [rows[-1].text], points, gradients[::-1])
+    assert abs(found[0][0].fitted - rows[-1].loss) > 1e-3
 
 
 def searched(name, points, gradients, **options):

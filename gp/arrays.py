@@ -75,16 +75,29 @@ class Source:
     again: bool
 
     def blocks(self) -> Iterator[RowBlock]:
-        """Rows (1, n, 1, D) with targets (n, 1, L)."""
-        start = 0
+        """Rows (1, n, 1, D) with targets (n, 1, L); chunks without rows are passed over.
+
+        Raises:
+            BadInput: chunks of other shapes than (n, D) and (n, L), or not all of the same widths.
+
+        """
+        start, widths = 0, None
         for features, targets in self.read():
             h, v = as_double(features), as_double(targets)
             v = v[:, None] if v.ndim == 1 else v
-            if h.ndim != 2 or v.ndim != 2 or len(h) != len(v):
+            if h.ndim != 2 or v.ndim != 2 or len(h) != len(v) or not h.shape[1] or not v.shape[1]:
                 raise BadInput(
                     f"features are (n, D) and targets (n,) or (n, L) of the same rows; "
                     f"got {list(h.shape)} and {list(v.shape)}"
                 )
+            widths = widths or (h.shape[1], v.shape[1])
+            if widths != (h.shape[1], v.shape[1]):
+                raise BadInput(
+                    f"every chunk has the same columns; the first had {widths[0]} features and {widths[1]} targets, "
+                    f"one from row {start} has {h.shape[1]} and {v.shape[1]}"
+                )
+            if not len(h):
+                continue
             yield RowBlock(slice(start, start + len(h)), h[None, :, None], v[:, None])
             start += len(h)
 

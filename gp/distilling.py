@@ -56,8 +56,8 @@ def distill(
         raise UsageError(
             "X is a one-shot iterator, and the rows are read more than once; pass an array or a DataLoader"
         )
-    _check(X, seed)
-    chosen, notes = _kernel(kernel, probe, X, Options(seed, options))
+    check(X, seed)
+    chosen, notes = kernel_of(kernel, probe, X, Options(seed, options))
     metric = chosen.metric
     given: float | str | torch.Tensor = noise
     if chosen.noise is not None and noise == "auto":  # the map was made together with its noise
@@ -68,7 +68,7 @@ def distill(
             yield RowBlock(block.rows, block.features, block.targets)
 
     made = gather(blocks(), chosen.center, keep=True)
-    _refuse_constant(made.sums, probe.address)
+    refuse_constant(made.sums, probe.address)
     rows: Rows = made.kept if made.kept is not None else Streamed(blocks, made.examples)
     metric, level, frontier = settle(made, metric, given, chosen.center)
     return Distillation(
@@ -146,7 +146,7 @@ def fit_features(
     )
 
 
-def _check(X: Any, seed: Any) -> None:
+def check(X: Any, seed: Any) -> None:
     """What can be told before anything runs."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"seed is an integer from 0; got {seed!r:.40}")
@@ -154,7 +154,7 @@ def _check(X: Any, seed: Any) -> None:
         raise TooFewPoints("a Gaussian process needs two rows or more to learn from; there is 1")
 
 
-def _refuse_constant(sums: Sums, address: str) -> None:
+def refuse_constant(sums: Sums, address: str) -> None:
     """Outputs that are all constant up to rounding have nothing that examples could explain."""
     spread = (sums.centred().square.clamp_min(0) / sums.count).sqrt()
     size = (sums.shift_v + sums.sum_v / sums.count).abs()
@@ -164,7 +164,7 @@ def _refuse_constant(sums: Sums, address: str) -> None:
         )
 
 
-def _kernel(name: str, probe: Probe, X: Any, options: Options) -> tuple[FeatureMap, tuple[str, ...]]:
+def kernel_of(name: str, probe: Probe, X: Any, options: Options) -> tuple[FeatureMap, tuple[str, ...]]:
     """The feature map; where nothing affine ends the submodule, the learned one and a note."""
     try:
         return kernel_module(name).build(probe, X, options), ()

@@ -38,7 +38,7 @@ def influence(
         ridge: ρ over the summed k(x_m, x_m).
 
     Raises:
-        BadInput: residuals of another length.
+        BadInput: residuals of another shape, or not finite.
         RowsNotStored: the training rows were not kept.
 
     """
@@ -47,6 +47,12 @@ def influence(
     r = np.asarray(residuals, dtype=np.float64)
     if len(r) != d.examples:
         raise BadInput(f"residuals must be one for each of the {d.examples} training examples; got {len(r)}")
+    if r.ndim > 2 or (r.ndim == 2 and r.shape[1] != len(d.heads)):
+        raise BadInput(
+            f"residuals are (M,) or (M, {len(d.heads)}), a column for each head; got {list(r.shape)}"
+        )
+    if not np.isfinite(r).all():
+        raise BadInput("the residuals hold a value that is not finite")
     r = r[:, flat] if r.ndim == 2 else r
     group, place = d.group(flat), int(d.heads.place[flat])
     rows = torch.cat([z[group] for _, z in d.blocks()]).double()

@@ -71,7 +71,8 @@ def basis(sums: Centred, metric: str) -> Basis:
     largest = values[:, :1]
     if bool((largest <= 0).any()):
         raise DeadUnit(
-            "the features are the same at every training row; there is nothing to tell examples apart by"
+            "the features are the same at every training row (or so small that their squares vanish); there is "
+            "nothing to tell examples apart by"
         )
     scale = (values + (FLOOR * largest if power else 0)) ** -power if power else torch.ones_like(values)
     if unit:
@@ -120,6 +121,10 @@ class Posterior:
 
     def refined(self, rows: Iterable[tuple[Tensor, Tensor]]) -> Posterior:
         """Weights and root from sums taken in the eigenbasis itself: (features (G, R, D), targets (G, R, K)) chunks."""
+        return self.solved(*self.turned_sums(rows))
+
+    def turned_sums(self, rows: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """ZᵀZ (G, E, E) and Zᵀ(v − b) (G, E, K) of the rows: they add up over parts of the data."""
         groups, width = self.basis.eigenvalues.shape
         gram = self.weights.new_zeros(groups, width, width)
         cross = torch.zeros_like(self.weights)
@@ -127,6 +132,10 @@ class Posterior:
             z = self.basis(features)
             gram += z.transpose(1, 2) @ z
             cross += z.transpose(1, 2) @ (targets - self.baseline[:, None])
+        return gram, cross
+
+    def solved(self, gram: Tensor, cross: Tensor) -> Posterior:
+        """Weights and root from the sums of :meth:`turned_sums` over all rows."""
         size = gram.diagonal(dim1=-2, dim2=-1)
         lived = (size > ROUNDING**2 * size.sum(-1, keepdim=True)).to(
             gram

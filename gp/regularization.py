@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gp.mixtures import Inputs, combine, inputs, mixtures
 from gp.tangent import Outputs
-from interpret.errors import ModelNeeded, UsageError
+from interpret.errors import ModelNeeded, NotConverged, UsageError
 from interpret.probe import Probe
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def regularize(
     """Fine-tune a copy of ``model`` toward its GP.
 
     Args:
-        model: the network that was distilled.
+        model: the network that was distilled, or another that takes the same inputs and has the same place.
         distillation: made by :func:`gp.distill` in this process: it holds the training inputs.
         steps: of Adam, each on 256 mixtures λx + (1 − λ)x'.
         rate: learning rate.
@@ -61,11 +61,11 @@ def regularize(
 
     Raises:
         ModelNeeded: the distillation has no model or no inputs, as when it was loaded from a file.
-        UsageError: steps or rate not above zero.
+        UsageError: steps or rate not above zero, or a task that cannot be called.
+        NotConverged: the loss is not finite any more.
 
     """
-    if steps < 1 or rate <= 0:
-        raise UsageError(f"steps and rate must be above zero; got {steps} and {rate}")
+    _check(steps, rate, task)
     # The map may run a copy of the network in double precision; inputs are prepared for the network itself.
     probe = _of(_probe(distillation), model)
     generator = torch.Generator().manual_seed(seed)
@@ -79,12 +79,16 @@ def regularize(
     queries: Any = Inputs(combine(lambda *parts: torch.cat(parts), *batches), POOL + HELD, 1)
     held = _rows(queries, torch.arange(HELD))
     before = _agreement(mean[:HELD], _values(outputs, held))
-    trace = []
+    trace: list[float] = []
     optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=rate)
     for _ in range(steps):
         picked = HELD + torch.randint(POOL, (BATCH,), generator=generator)
         loss = _loss(outputs(_rows(queries, picked)), mean[picked], weight[picked])
         loss = loss if task is None else loss + task(student)
+        if not bool(torch.isfinite(loss)):
+            raise NotConverged(
+                f"the loss is not finite after {len(trace)} steps; use a smaller rate than {rate}"
+            )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -93,6 +97,14 @@ def regularize(
         parameter.grad = None
         parameter.requires_grad_(original.requires_grad)
     return Regularized(student, before, _agreement(mean[:HELD], _values(outputs, held)), tuple(trace))
+
+
+def _check(steps: Any, rate: Any, task: Any) -> None:
+    numbers = isinstance(steps, int) and isinstance(rate, float | int)
+    if not numbers or steps < 1 or not 0 < rate < float("inf"):
+        raise UsageError(f"steps and rate must be above zero; got {steps!r:.40} and {rate!r:.40}")
+    if task is not None and not callable(task):
+        raise UsageError(f"task is called with the model and gives a loss; got {type(task).__name__}")
 
 
 def _loss(values: Tensor, mean: Tensor, weight: Tensor) -> Tensor:

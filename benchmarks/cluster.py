@@ -25,13 +25,23 @@ from interpret.sweeping.cluster import Cluster
 from interpret.sweeping.session import Order
 
 
-def killer(cluster: Any, every: float, done: threading.Event, kills: list[float]) -> None:
-    """Kill the workers in turn."""
+def killer(cluster: Any, every: float, done: threading.Event, kills: list[int]) -> None:
+    """Kill the worker that has been up longest.
+
+    One that is still starting is left alone: Dask's nanny gives such a worker up for good, where it starts a
+    running one that died anew.
+    """
     while not done.wait(every):
-        pids = [worker.pid for worker in cluster.workers.values() if worker.pid]
+        there = cluster.scheduler.workers
+        pids = [
+            nanny.pid
+            for address in there  # in the order in which they came
+            for nanny in cluster.workers.values()
+            if nanny.worker_address == address and nanny.pid and nanny.pid not in kills
+        ]
         if pids:
-            os.kill(pids[len(kills) % len(pids)], signal.SIGKILL)
-            kills.append(time.perf_counter())
+            os.kill(pids[0], signal.SIGKILL)
+            kills.append(pids[0])
 
 
 def main() -> None:
@@ -49,7 +59,7 @@ def main() -> None:
         units = (f"fc2[0:{asked.neurons}]",)
         order = Order(f"{folder}/net.py:model", f"{folder}/d.npz", units, engine=asked.engine)
         assert sweep(order, folder / "one").counts.done == asked.neurons
-        kills: list[float] = []
+        kills: list[int] = []
         figures: dict[str, object] = {"neurons": asked.neurons}
         with dask.config.set({"distributed.worker.daemon": True}):
             for name in ("calm", "killed"):

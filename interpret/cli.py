@@ -334,16 +334,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InterpretError as error:
         return _say(str(error), WRONG)
     except BrokenPipeError:
-        # The reader of our output has gone (`… | head`); Python would complain again on closing the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return _unread()
     except OSError as error:
-        return _say(f"{error.filename or 'the system'}: {error.strerror or error}", WRONG)
+        return _say(f"{error.filename or 'writing the output'}: {error.strerror or error}", WRONG)
     except _ClickError as error:
         return _usage(error)
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # as newer versions of typer pass it on
+            return _unread()
+        # Nothing of ours calls it in here: a model's file does, when it is run as a program.
+        return _say(
+            f"the model's file ended the program, sys.exit({error.code!r}); it is to be imported", WRONG
+        )
     except Exception as error:
         return _bug(error)
     return code if isinstance(code, int) else DONE
+
+
+def _unread() -> int:
+    """The reader of our output has gone (`… | head`); Python would complain again on closing the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
 
 
 def _say(text: str, code: int) -> int:
@@ -376,4 +387,15 @@ def _bug(error: Exception) -> int:
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point ``twinscope``."""
+    _open_standard_streams()
     sys.exit(main(arguments))
+
+
+def _open_standard_streams() -> None:
+    """Closed ones (`>&-`) become the null device; or the next file opened would be taken for them."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115

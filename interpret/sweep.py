@@ -129,9 +129,8 @@ def attempt(session: Session, address: str) -> Result:
         return Result(address, error="TimeLimit", message=limit, seconds=_since(started))
     except InterpretError as error:
         return Result(address, error=type(error).__name__, message=str(error), seconds=_since(started))
-    except (
-        Exception
-    ) as error:  # a neuron's failure of any kind must not end ten thousand others; it is recorded
+    except (Exception, SystemExit) as error:
+        # A neuron's failure of any kind must not end ten thousand others; it is recorded.
         where = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{error} ({Path(where.filename).name}:{where.lineno})"
         return Result(address, error=type(error).__name__, message=message, seconds=_since(started))

@@ -10,9 +10,12 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Literal
 
 from interpret.runs.schema import TEXTS
@@ -33,9 +36,42 @@ def safe(text: object) -> str:
     return _CONTROL.sub("�", str(text)).encode("utf-8", "replace").decode("utf-8")
 
 
+#: Where our own lines go while standard output is kept for them (see ``kept``); None: standard output.
+_ours: Any = None
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Standard output holds our lines alone: what a user's model prints meanwhile goes to standard error."""
+    global _ours
+    before, stream = sys.stdout, _duplicate(sys.stdout)
+    _ours, sys.stdout = stream or before, sys.stderr
+    try:
+        yield
+    finally:
+        _ours, sys.stdout = None, before
+        if stream is not None:
+            with suppress(OSError):
+                stream.flush()
+            os.dup2(stream.fileno(), 1)
+
+
+def _duplicate(stdout: Any) -> Any:
+    """A stream on what descriptor 1 was, which is standard error from now on; None where stdout is no descriptor."""
+    try:
+        if stdout.fileno() != 1 or sys.stderr.fileno() != 2:
+            return None
+        stdout.flush()
+        copy = os.fdopen(os.dup(1), "w", encoding=stdout.encoding, errors=stdout.errors)
+        os.dup2(2, 1)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return copy
+
+
 def out(text: str) -> None:
     """A line on standard output, whatever its encoding can show."""
-    _write(sys.stdout, text)
+    _write(_ours or sys.stdout, text)
 
 
 def message(text: str) -> None:
@@ -44,6 +80,8 @@ def message(text: str) -> None:
 
 
 def _write(stream: Any, text: str) -> None:
+    if stream is None:  # closed before we were started
+        return
     try:
         stream.write(text + "\n")
     except UnicodeEncodeError:
@@ -55,11 +93,15 @@ def console(stderr: bool = False) -> Console:
     """A console that takes text as it is: no markup, no highlighting."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    return Console(file=None if stderr else _ours, stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
 #: Columns that are read as a whole: never cut into two lines.
 _WHOLE = frozenset({"address", "verdict", "path", "kind", "error", "data_hash", "model_hash"})
+
+
+#: Columns of a terminal below which every cell may be folded.
+_NARROW = 60
 
 
 def grid(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
@@ -69,9 +111,11 @@ def grid(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterab
     from rich.text import Text
 
     numeric = set(right)
+    # A terminal too narrow for whole words folds them: cut off, an address would be another one.
+    narrow = get_terminal_size().columns < _NARROW
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in headers:
-        short = name in numeric or name in _WHOLE
+        short = (name in numeric or name in _WHOLE) and not narrow
         justify: Literal["left", "right"] = "right" if name in numeric else "left"
         table.add_column(Text(safe(name)), justify=justify, overflow="fold", no_wrap=short)
     for row in rows:

@@ -27,13 +27,14 @@ def layers(
     from interpret.loading import load_model
     from interpret.probing.inventory import layers as inventory
 
-    net = load_model(model, None if weights is None else str(weights))
-    X = None
-    if data is not None:
-        from interpret.data import load
+    with terminal.kept():
+        net = load_model(model, None if weights is None else str(weights))
+        X = None
+        if data is not None:
+            from interpret.data import load
 
-        X = load(data, target=label, categorical=categorical).X
-    found = inventory(net, X)
+            X = load(data, target=label, categorical=categorical).X
+        found = inventory(net, X)
     columns = ("path", "kind", "shape", "units", "parameters", "calls")
     rows = [[getattr(layer, name) for name in columns] for layer in found]
     if json:
@@ -82,7 +83,7 @@ def explain(order: Order, out: Path, how: How) -> int:
     from interpret.sweeping.progress import Watcher
 
     try:
-        with Watcher(how.quiet, how.json) as watcher:
+        with terminal.kept(), Watcher(how.quiet, how.json) as watcher:
             outcome = sweep(
                 order, out, executor=executor(order, how), retry_failed=how.retry_failed, watch=watcher.tell
             )

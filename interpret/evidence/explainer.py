@@ -100,6 +100,8 @@ class Explainer:
         self.names = tuple(names) if names is not None else _columns(X)
         self.units = tuple(units) if units is not None else None
         self.render = render
+        # All that the data's hash is of: labels decide which rows are suspect, names how a formula reads.
+        self._given = (X, y, *(test or ()), self.names, self.units)
         self._layers: dict[str, tuple[Distillation, LayerFigures]] = {}
 
     @property
@@ -115,7 +117,8 @@ class Explainer:
     @cached_property
     def hashes(self) -> tuple[str, str]:
         """Of the data and of the model, as provenance names them."""
-        return data_hash(self.split.X), model_hash(self.model)
+        given = [part for part in self._given if part is not None]
+        return data_hash(given[0] if len(given) == 1 else given), model_hash(self.model)
 
     @cached_property
     def _predicted(self) -> np.ndarray | None:

@@ -121,6 +121,8 @@ def _full(path: Path) -> StoreError:
 def _system(error: OSError, path: Path) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(path)
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return StoreError(f"{path}: a run is a folder, and there is a file of that name.")
     return StoreError(f"{path}: {error.strerror or error}. Check that the folder exists and may be written.")
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import cast
 
-from interpret.errors import ModelError
+from interpret.errors import ModelError, UsageError
 from interpret.sweep import Result
 from interpret.sweeping.frames import error_from_plain, result_from_bytes
 from interpret.sweeping.session import Order, Prepared, one_thread_environment
@@ -48,6 +48,12 @@ class Pool:
     def __init__(
         self, order: Order, jobs: int, program: Sequence[str] = ("-m", "interpret.sweeping.worker")
     ) -> None:
+        most = max(8, 4 * cores())
+        if jobs > most:
+            raise UsageError(
+                f"{jobs} worker processes on {cores()} cores: each holds the network and the data, and uses one "
+                f"core. Use at most {most}, best one per core."
+            )
         self._order, self._program = order, program
         self._deaths: dict[str, int] = {}
         self._workers = [self._start() for _ in range(jobs)]
@@ -97,7 +103,16 @@ class Pool:
                 if frame[:1] == FAILED:
                     raise error_from_plain(plain)
                 worker.ready = True
-                return Prepared.from_plain(plain)
+                prepared = Prepared.from_plain(plain)
+                self._dismiss(max(1, len(prepared.addresses)))
+                return prepared
+
+    def _dismiss(self, needed: int) -> None:
+        """End workers that there is no neuron for; those that are ready stay."""
+        ordered = sorted(self._workers, key=lambda worker: not worker.ready)
+        self._workers = ordered[:needed]
+        for worker in ordered[needed:]:
+            self._end(worker, now=True)
 
     def free(self) -> str | None:
         """See Executor."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
-from interpret.errors import InterpretError
+from interpret.errors import InterpretError, LoadError
 from interpret.sweep import attempt
 from interpret.sweeping.frames import error_to_plain, result_to_bytes
 from interpret.sweeping.session import Order, Session
@@ -49,6 +49,11 @@ def _serve(connection: Connection, make: Callable[[Order], Session]) -> None:
 def _prepared(session: Session) -> bytes:
     try:
         return PREPARED + json.dumps(asdict(session.prepare())).encode("ascii")
+    except SystemExit as error:
+        ended = LoadError(
+            f"the model's file ended the program, sys.exit({error.code!r}); it is to be imported"
+        )
+        return FAILED + json.dumps(error_to_plain(ended)).encode("ascii")
     except InterpretError as error:
         return FAILED + json.dumps(error_to_plain(error)).encode("ascii")
 

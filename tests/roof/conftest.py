@@ -81,6 +81,6 @@ def made(
     )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., NeuronExplanation]:
     return made

@@ -1,0 +1,231 @@
+"""A model file with manners of its own, streams that are closed or full, terminals of no width: still an answer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interpret.cli import main
+from interpret.explanation import NeuronExplanation
+from interpret.store import create_run, open_run
+
+Capture = pytest.CaptureFixture[str]
+Make = Callable[..., NeuronExplanation]
+#: Neurons of the run that is asked.
+MANY = 250
+PROGRAM = "from interpret.cli import run; run()"
+NET = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+"""
+LOUD = """
+import os
+print("imported", flush=True)
+os.write(1, b"raw\\n")
+class Loud(nn.Module):
+    def forward(self, x):
+        print("a forward pass")
+        return x
+model.append(Loud())
+"""
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
+    Path("loud.py").write_text(NET + LOUD)
+    np.savez("d.npz", X=np.random.default_rng(0).normal(size=(60, 3)))
+    return tmp_path
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A shell line in which $T is the command line's program."""
+    variables = {"T": f'{sys.executable} -c "{PROGRAM}"', "PATH": "/usr/bin:/bin", **environment}
+    return subprocess.run(
+        ["bash", "-c", line.replace("$T", variables.pop("T"))],
+        capture_output=True, text=True, timeout=120, env=variables,
+    )  # fmt: skip
+
+
+def test_what_a_model_prints_is_not_in_the_json(work: Path) -> None:
+    done = shell("$T layers loud.py:model --data d.npz --json")
+    assert [layer["path"] for layer in json.loads(done.stdout)][:3] == ["0", "1", "2"]
+    assert set(done.stderr.splitlines()) == {"imported", "raw", "a forward pass"}
+    done = shell("$T explain loud.py:model --data d.npz --engine gp --neurons '0[0]' --out run --json")
+    assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["start", "done", "end"]
+    assert done.returncode == 0 and "a forward pass" in done.stderr
+
+
+def test_standard_output_is_given_back(work: Path, capsys: Capture) -> None:
+    assert main(["layers", "loud.py:model", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    print("ours again")
+    assert capsys.readouterr().out == "ours again\n"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "program"),
+    [
+        ("1", "import sys; sys.exit(7)"),
+        ("1", "import sys\ndef model(): sys.exit('bye')"),
+        ("2", "import sys; sys.exit(7)"),
+    ],
+)
+def test_a_model_that_ends_the_program(work: Path, capsys: Capture, program: str, jobs: str) -> None:
+    Path("exits.py").write_text(program)
+    order = [
+        "explain",
+        "exits.py:model",
+        "--data",
+        "d.npz",
+        "--neurons",
+        "0[0]",
+        "--out",
+        "run",
+        "--jobs",
+        jobs,
+    ]
+    assert main(order) == 2
+    said = capsys.readouterr()
+    assert "the model's file ended the program, sys.exit(" in said.err and said.out == ""
+    assert not Path("run").exists()
+
+
+def test_a_thousand_workers_are_refused(work: Path, capsys: Capture) -> None:
+    order = [
+        "explain",
+        "net.py:model",
+        "--data",
+        "d.npz",
+        "--neurons",
+        "0[0]",
+        "--out",
+        "run",
+        "--jobs",
+        "1000",
+    ]
+    assert main(order) == 2
+    assert "1000 worker processes on" in capsys.readouterr().err
+    for few in ("0", "-1"):
+        assert main([*order[:-1], few]) == 2
+
+
+def test_a_run_in_the_place_of_a_file(work: Path, capsys: Capture) -> None:
+    for place in ("net.py", "net.py/run"):
+        order = [
+            "explain",
+            "net.py:model",
+            "--data",
+            "d.npz",
+            "--engine",
+            "gp",
+            "--neurons",
+            "0[0]",
+            "--out",
+            place,
+        ]
+        assert main(order) == 2
+        assert "a run is a folder, and there is a file of that name" in capsys.readouterr().err
+    assert Path("net.py").read_text() == NET
+
+
+def test_other_data_in_the_same_run_is_said(work: Path, capsys: Capture) -> None:
+    order = ["explain", "net.py:model", "--engine", "gp", "--neurons", "0[0]", "--out", "run", "--data"]
+    np.savez("e.npz", X=np.random.default_rng(1).normal(size=(60, 3)))
+    assert main([*order, "d.npz"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main([*order, "d.npz", "--seed", "1"]) == 0
+    assert "explained from" not in capsys.readouterr().err, "another seed is no other data"
+    assert main([*order, "e.npz"]) == 0
+    said = capsys.readouterr().err
+    assert "run holds 1 neurons of 'net:model' explained from other data" in said
+    start = said.split("--data ")[1][:8]
+    assert main(["query", "run", "--data", start, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["data_hash"].startswith(start)
+    assert main([*order, "d.npz", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, make: Make) -> Path:
+    """A run whose table as CSV is more than a pipe holds."""
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    with create_run(folder) as made:
+        for i in range(MANY):
+            made.add(make(f"a.long.module.path.fc1[{i}]"))
+    return folder
+
+
+def test_streams_that_are_closed_full_or_unread(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    assert len(shell("$T query run --csv").stdout) > 2**16
+    done = shell("$T query run --csv | head -1; echo ${PIPESTATUS[0]}")
+    assert done.stdout.splitlines()[0].startswith("address,") and done.stdout.splitlines()[1] == "0"
+    assert done.stderr == ""
+    done = shell("$T query run > /dev/full")
+    assert done.returncode == 2 and done.stderr == "twinscope: writing the output: No space left on device\n"
+    for closed in (">&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        assert shell(f"$T query run {closed}").returncode == 0
+    with open_run(run) as opened:
+        assert opened.check() == []
+
+
+def test_a_sweep_with_closed_streams_leaves_a_sound_run(work: Path) -> None:
+    line = "$T explain net.py:model --data d.npz --engine gp --neurons '0[:]' --out run <&- >&- 2>&-"
+    assert shell(line).returncode == 0
+    with open_run("run") as opened:
+        assert len(opened) == 2 and opened.check() == []
+
+
+def test_no_home_no_terminal_and_forty_columns(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell above has neither HOME nor TERM."""
+    monkeypatch.chdir(run.parent)
+    done = shell("$T query run --limit 3", COLUMNS="40", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0 and done.stderr == ""
+    letters = "".join(line.split("  ")[0] for line in done.stdout.splitlines())
+    assert "a.long.module.path.fc1[2]" in letters, "folded, never cut"
+    assert max(map(len, done.stdout.splitlines())) <= 40
+    assert shell("$T query run --limit 3", PYTHONIOENCODING="ascii").returncode == 0
+
+
+def test_a_run_behind_a_link(run: Path, work: Path, capsys: Capture) -> None:
+    Path("link").symlink_to(run)
+    assert main(["query", "link", "--limit", "1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1
+    assert main(["report", "link", "-o", "r.html", "-q"]) == 0
+
+
+@pytest.mark.parametrize("limit", ["0", "9" * 25])
+def test_limits_of_any_size(run: Path, capsys: Capture, limit: str) -> None:
+    assert main(["query", str(run), "--limit", limit, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == (0 if limit == "0" else MANY)
+
+
+@pytest.mark.parametrize("name", ["a\nb", 'a"b', "a,b", "=cmd()", "ü🙂\u202e", "x" * 10_000, "|", "a\r\nb"])
+def test_formulas_of_any_name_in_csv(work: Path, make: Make, capsys: Capture, name: str) -> None:
+    one = make("fc1[0]")
+    assert one.formula is not None
+    with create_run("one") as made:
+        made.add(
+            replace(one, formula=replace(one.formula, expression=name, variables=(name,), names=(name,)))
+        )
+    assert main(["query", "one", "--csv", "--uses", name]) == 0
+    text = capsys.readouterr().out
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["formula"].lstrip("'") == name or "\r" in name
+    assert not row["formula"].startswith("=")
+    assert main(["query", "one", "--markdown"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3, "a row stays a line"

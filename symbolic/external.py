@@ -49,15 +49,7 @@ def fit_units(
         BadInput: the shapes or names do not fit; what is wrong with one unit's gradients alone skips that unit.
         KeyboardInterrupt: the user cancelled before anything was found.
     """
-    x = np.asarray(points, dtype=np.float64)
-    g = np.asarray(gradients, dtype=np.float64)
-    if g.ndim != 3:
-        raise BadInput(f"gradients must have shape (N, units, d), got {g.shape}")
-    if x.ndim != 2 or x.shape != (g.shape[0], g.shape[2]):
-        raise BadInput(f"points must have shape {(g.shape[0], g.shape[2])}, got {x.shape}")
-    v = None if values is None else np.asarray(values, dtype=np.float64)
-    if v is not None and v.shape != g.shape[:2]:
-        raise BadInput(f"values must have shape {g.shape[:2]}, got {v.shape}")
+    x, g, v = _arrays(points, gradients, values)
     engine = PySR() if backend is None else backend
     missing = engine.available()
     if missing is not None:
@@ -70,6 +62,23 @@ def fit_units(
     started = time.monotonic()
     found = iter(engine.search_many(usable, settings, workers))
     return _formulas(aims, found, settings, started)
+
+
+def _arrays(
+    points: ArrayLike, gradients: ArrayLike, values: ArrayLike | None
+) -> tuple[Array, Array, Array | None]:
+    try:
+        x, g = np.asarray(points, dtype=np.float64), np.asarray(gradients, dtype=np.float64)
+        v = None if values is None else np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"points, gradients and values must be arrays of numbers: {error}") from error
+    if g.ndim != 3:
+        raise BadInput(f"gradients must have shape (N, units, d), got {g.shape}")
+    if x.shape != (g.shape[0], g.shape[2]):
+        raise BadInput(f"points must have shape {(g.shape[0], g.shape[2])}, got {x.shape}")
+    if v is not None and v.shape != g.shape[:2]:
+        raise BadInput(f"values must have shape {g.shape[:2]}, got {v.shape}")
+    return x, g, v
 
 
 def _formulas(

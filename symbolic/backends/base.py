@@ -40,7 +40,8 @@ class Settings:
     ``time_limit`` is in seconds and ``memory_limit`` in bytes, both for one search; ``options`` are the
     backend's own settings, checked by the backend; ``units`` holds one unit of measurement for each input
     where they are known;
-    ``accuracy`` is a misalignment that is good enough to stop at.
+    ``accuracy`` is a misalignment that is good enough to stop at; ``device`` is where torch takes sums over points,
+    None for NumPy.
     """
 
     operators: tuple[str, ...] = DEFAULT_OPERATORS
@@ -54,6 +55,7 @@ class Settings:
     accuracy: float | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     progress: Callable[[Progress], None] | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,13 @@ class _Search:
             return "compiling and searching: no formula yet"
         best = min(self.equations, key=lambda equation: equation.loss)
         return (
-            f"searching: {len(self.equations)} formulas, misalignment {best.loss:.2g} "
-            f"with {best.complexity} nodes"
+            f"searching: {_count(len(self.equations), 'formula')}, misalignment {best.loss:.2g} "
+            f"with {_count(best.complexity, 'node')}"
         )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def run_job(worker: Worker, job: Job) -> SearchResult:

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -138,37 +138,8 @@ class PySR:
             UsageError: an option or operator that this PySR does not have.
             KeyboardInterrupt: the user cancelled before anything was found.
         """
-        idle: SimpleQueue[PySR] = SimpleQueue()
         pool = [PySR(self._command, self._environment) for _ in range(max(1, min(workers, len(targets))))]
-        for backend in pool:
-            idle.put(backend)
-
-        def one(target: Targets) -> SearchResult | BackendFailed:
-            backend = idle.get()
-            try:
-                return backend.search(target, settings, deadline)
-            except BackendFailed as error:
-                return error
-            finally:
-                idle.put(backend)
-
-        with ThreadPoolExecutor(len(pool)) as threads:
-            futures = [threads.submit(one, target) for target in targets]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-                return [future.result() for future in futures]
-            except KeyboardInterrupt:
-                _cancel(futures, pool)
-                found = [_ended(future) for future in futures]
-                if not any(isinstance(result, SearchResult) for result in found):
-                    raise
-                return found
-            except BaseException:
-                _cancel(futures, pool)
-                raise
-            finally:
-                for _ in range(len(pool)):
-                    idle.get().close()
+        return _together(pool, targets, lambda backend, target: backend.search(target, settings, deadline))
 
     def start(self, limit: float = 900.0) -> tuple[str, float]:
         """Start a worker without a search: the versions it reports, and the seconds it took.
@@ -229,6 +200,42 @@ class PySR:
 
     def _variables(self) -> dict[str, str]:
         return _ENVIRONMENT | dict(os.environ) | self._environment
+
+
+def _together(
+    pool: Sequence[PySR], targets: Sequence[Targets], search: Callable[[PySR, Targets], SearchResult]
+) -> list[SearchResult | BackendFailed]:
+    """Search for every target, each with the next idle backend; the backends are closed in the end."""
+    idle: SimpleQueue[PySR] = SimpleQueue()
+    for backend in pool:
+        idle.put(backend)
+
+    def one(target: Targets) -> SearchResult | BackendFailed:
+        backend = idle.get()
+        try:
+            return search(backend, target)
+        except BackendFailed as error:
+            return error
+        finally:
+            idle.put(backend)
+
+    with ThreadPoolExecutor(len(pool)) as threads:
+        futures = [threads.submit(one, target) for target in targets]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            _cancel(futures, pool)
+            found = [_ended(future) for future in futures]
+            if not any(isinstance(result, SearchResult) for result in found):
+                raise
+            return found
+        except BaseException:
+            _cancel(futures, pool)
+            raise
+        finally:
+            for _ in range(len(pool)):
+                idle.get().close()
 
 
 def _cancel(futures: Sequence[Search], pool: Sequence[PySR]) -> None:

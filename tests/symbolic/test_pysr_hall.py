@@ -71,7 +71,7 @@ def test_a_parent_that_waits_to_be_collected_is_gone() -> None:
 def test_a_child_that_got_another_parent_has_lost_its_own() -> None:
     # The shell ends and leaves its child behind; this process, which runs, was never the child's parent.
     shell = subprocess.run(
-        ["sh", "-c", "sleep 30 >/dev/null & echo $!"], capture_output=True, text=True, check=True
+        ["sh", "-c", "sleep 30 >/dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
     )
     orphan = int(shell.stdout)
     try:

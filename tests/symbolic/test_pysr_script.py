@@ -94,6 +94,33 @@ def test_a_worker_can_be_started_without_a_search(stub):
         assert seconds > 0
 
 
+def test_progress_says_what_the_worker_does(stub, targets, monkeypatch):
+    monkeypatch.setattr("symbolic.backends.job._HEARTBEAT", np.inf)
+    seen = []
+    with stub("plain") as backend:
+        backend.search(targets, Settings(progress=seen.append))
+    told = list(dict.fromkeys(step.message for step in seen))
+    # Whether the first row is seen before the second depends on when the file is looked at.
+    assert [text for text in told if text != "searching: 1 formula, misalignment 0.5 with 1 node"] == [
+        "starting Julia",
+        "starting Julia and loading PySR",
+        "Julia 1.10.4 runs; loading Zygote",
+        f"compiling the gradient loss for {len(targets.fit)} points",
+        "searching: 2 formulas, misalignment 0.001 with 7 nodes",
+    ]
+    assert seen[-1].best == 0.001
+    assert [step.seconds for step in seen] == sorted(step.seconds for step in seen)
+
+
+def test_a_search_without_news_still_tells_that_it_goes_on(stub, targets, monkeypatch):
+    monkeypatch.setattr("symbolic.backends.job._HEARTBEAT", 0.1)
+    seen = []
+    with stub("endless") as backend:
+        backend.search(targets, Settings(progress=seen.append, options={"patience": 2.0}))
+    last = [step for step in seen if step.message == "searching: 2 formulas, misalignment 0.001 with 7 nodes"]
+    assert len(last) > 2
+
+
 def test_projections_reach_the_loss(stub, tmp_path):
     rng = np.random.default_rng(0)
     points = rng.dirichlet(np.ones(3), 80)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from gp import display, queries
 from gp import fidelity as fidelities
 from gp import neighbors as nearest
 from gp import prototypes as standing
-from gp.conditioning import Pass, as_numpy, fitted, resampled
+from gp.conditioning import Pass, as_numpy
 from gp.frontier import FrontierPoint
 from gp.kernels import Array, Block, FeatureMap, Heads, Indices
 from gp.posterior import Posterior
 from gp.results import Neighbors, Prediction, Prototypes
-from gp.rows import Kept, Rows
-from interpret.errors import BadInput, IndexOutOfRange, ModelNeeded, TooFewPoints, UsageError
+from gp.rows import Rows
+from interpret.errors import BadInput, ModelNeeded, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,21 +247,9 @@ class Distillation:
             RowsNotStored: the rows were not kept.
 
         """
-        given = np.asarray(indices).reshape(-1)
-        if len(given) and given.dtype.kind not in "iu":
-            raise UsageError(
-                f"without takes row ids, which are integers; got {given.dtype} (of a mask, np.flatnonzero gives them)"
-            )
-        gone = np.unique(given.astype(np.int64))
-        unknown = gone[~np.isin(gone, self.row_ids)]
-        if len(unknown):
-            raise IndexOutOfRange(f"row {unknown[0]} is not among the {self.examples} training rows")
-        keep = torch.from_numpy(~np.isin(self.row_ids, gone))
-        if int(keep.sum()) < 2:
-            raise TooFewPoints(
-                f"without these, {int(keep.sum())} of {self.examples} rows would remain; a GP needs two"
-            )
-        return _reduced(self, keep)
+        from gp.removal import without
+
+        return without(self, indices)
 
     def save(self, path: str | Path, rows: bool = True) -> None:
         """Write one safetensors file with a JSON header: metric, posterior, U, alpha, sums; never raw inputs.
@@ -283,6 +272,15 @@ class Distillation:
 
         return mean_gradients(self, X, self.head(head))
 
+    def __repr__(self) -> str:
+        return display.line(self)
+
+    def _repr_html_(self) -> str:
+        return display.html(self)
+
+    def __rich__(self) -> object:
+        return display.table(self)
+
     # -- for the modules of this room ---------------------------------------------------------------------------
 
     def head(self, head: Head) -> int:
@@ -293,19 +291,7 @@ class Distillation:
             UsageError: it is no integer nor a tuple of them.
 
         """
-        if head is None:
-            return self.heads.primary
-        parts = head if isinstance(head, tuple) else (head,)
-        if not all(isinstance(part, int | np.integer) and not isinstance(part, bool) for part in parts):
-            raise UsageError(f"a head is an integer or a tuple of them; got {head!r:.40}")
-        count, shape = len(self.heads), self.heads.shape
-        if isinstance(head, tuple):
-            if len(head) != len(shape) or not all(-n <= i < n for i, n in zip(head, shape, strict=True)):
-                raise IndexOutOfRange(f"head {head}: the latent has shape {list(shape)}")
-            return int(np.arange(count).reshape(shape)[head])
-        if not -count <= head < count:
-            raise IndexOutOfRange(f"head {head} is out of range: there are {count} heads, 0 to {count - 1}")
-        return int(head) % count
+        return self.heads.number(head)
 
     def run(self, X: Any) -> Iterator[Block]:
         """Features of queries, block by block."""
@@ -365,45 +351,11 @@ class Distillation:
 
     def as_queries(self, x: Any) -> tuple[Any, bool]:
         """A batch, and whether it was one example."""
-        if self.map is None:
-            return self.shaped(x), np.ndim(x) == 1
-        if self.ndim is not None and getattr(x, "ndim", None) == self.ndim - 1:
-            return np.asarray(x)[None] if hasattr(x, "to_frame") else x[None], True
-        shape = getattr(x, "shape", None)
-        return x, (shape is not None and len(x) == 1) or (shape is None and _rows(x) == 1)
+        return queries.as_queries(self, x)
 
     def shaped(self, H: Any) -> torch.Tensor:
         """(G, N, P, D) float64 from features in the forms that :meth:`predict_features` takes."""
-        h = torch.as_tensor(np.asarray(H) if not isinstance(H, torch.Tensor) else H).double()
-        center = self.posterior.basis.center
-        groups, width = center.shape
-        places = int(np.prod(self.places, dtype=np.int64))
-        h = h[None] if h.ndim == 1 else h
-        if h.ndim < 4:
-            h = h.reshape(1, len(h), -1, h.shape[-1])
-        if h.shape[-1] != width or h.shape[2] != places or len(h) != groups:
-            raise BadInput(
-                f"expected features of shape {[groups, 'N', places, width]}; got {list(np.shape(H))}"
-            )
-        if not bool(torch.isfinite(h).all()):
-            raise BadInput("the features hold a value that is not finite; drop or fill it")
-        return h.to(center)
+        return queries.shaped(self, H)
 
     def _by_head(self, values: torch.Tensor) -> Array:
         return as_numpy(values.reshape(-1))[self.heads.channel]
-
-
-def _rows(x: Any) -> int:
-    from interpret.probing.batches import rows_of
-
-    return rows_of(x) or 0
-
-
-def _reduced(d: Distillation, keep: torch.Tensor) -> Distillation:
-    sums = d.passed.sums
-    for block in Kept(d.rows, ~keep).blocks():
-        sums = sums.remove(*block.flat())
-    rows = Kept(d.rows, keep)
-    passed = Pass(sums, resampled(rows), None, rows.examples)
-    posterior = fitted(passed, d.metric, d.posterior.noise, d.center, rows)
-    return replace(d, posterior=posterior, passed=passed, rows=rows, row_ids=d.row_ids[as_numpy(keep)])

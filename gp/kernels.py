@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from interpret.errors import UsageError
+from interpret.errors import IndexOutOfRange, UsageError
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -66,6 +66,28 @@ class Heads:
 
     def __len__(self) -> int:
         return len(self.channel)
+
+    def number(self, head: int | tuple[int, ...] | None) -> int:
+        """The flat index of a head given as one, as a tuple into ``shape``, or as None for the primary one.
+
+        Raises:
+            IndexOutOfRange: there is no such head.
+            UsageError: it is no integer nor a tuple of them.
+
+        """
+        if head is None:
+            return self.primary
+        parts = head if isinstance(head, tuple) else (head,)
+        if not all(isinstance(part, int | np.integer) and not isinstance(part, bool) for part in parts):
+            raise UsageError(f"a head is an integer or a tuple of them; got {head!r:.40}")
+        count, shape = len(self), self.shape
+        if isinstance(head, tuple):
+            if len(head) != len(shape) or not all(-n <= i < n for i, n in zip(head, shape, strict=True)):
+                raise IndexOutOfRange(f"head {head}: the latent has shape {list(shape)}")
+            return int(np.arange(count).reshape(shape)[head])
+        if not -count <= head < count:
+            raise IndexOutOfRange(f"head {head} is out of range: there are {count} heads, 0 to {count - 1}")
+        return int(head) % count
 
 
 @runtime_checkable

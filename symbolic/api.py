@@ -13,7 +13,7 @@ from symbolic import assemble
 from symbolic.backends.base import DEFAULT_OPERATORS, Backend
 from symbolic.deepen import EXACT, TRAINED
 from symbolic.formula import Formula
-from symbolic.inputs import as_column, as_points, as_rows, redrawn, settings_of
+from symbolic.inputs import as_column, as_points, as_rows, device_of, redrawn, settings_of
 from symbolic.operators import Operator
 from symbolic.targets import build
 
@@ -39,6 +39,7 @@ def fit(
     progress: Any = None,
     memory_limit: int | None = None,
     pysr_options: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Formula:
     """Name the closed-form concept that a unit encodes.
 
@@ -60,6 +61,8 @@ def fit(
         progress: called with a `Progress` after each stage.
         memory_limit: bytes that a PySR worker may use.
         pysr_options: parameters of ``PySRRegressor``, for the engine "pysr".
+        device: where the search's sums over points are taken, such as "cuda"; None stands for the model's GPU if it is
+            on one, else for NumPy.
 
     Returns:
         The formula with its frontier, link, verdict and controls.
@@ -73,15 +76,16 @@ def fit(
     started = time.monotonic()
     settings = settings_of(
         operators,
-        max_terms,
-        max_complexity,
-        seed,
-        time_limit,
         units,
-        progress,
-        accuracy or TRAINED,
-        memory_limit,
-        pysr_options,
+        max_terms=max_terms,
+        max_complexity=max_complexity,
+        seed=seed,
+        time_limit=time_limit,
+        progress=progress,
+        accuracy=accuracy or TRAINED,
+        memory_limit=memory_limit,
+        options=dict(pysr_options or {}),
+        device=device or device_of(probe),
     )
     gradients = as_rows(probe.gradients(X), "the unit must be scalar")
     values = as_column(probe.values(X))
@@ -107,24 +111,27 @@ def fit_gradients(
     progress: Any = None,
     memory_limit: int | None = None,
     pysr_options: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Formula:
     """The same as `fit` from arrays of any framework: points (N, d), gradients (N, d), values (N,) or None.
 
     Without values there is no link, and no verdict of EXACT. As the gradients may be exact, the search goes on until
-    a misalignment of 1e-9 unless ``accuracy`` says otherwise; for a trained network's 1.5e-3 is faster.
+    a misalignment of 1e-9 unless ``accuracy`` says otherwise; for a trained network's 1.5e-3 is faster. ``device``
+    None stands for NumPy.
     """
     started = time.monotonic()
     settings = settings_of(
         operators,
-        max_terms,
-        max_complexity,
-        seed,
-        time_limit,
         units,
-        progress,
-        accuracy or EXACT,
-        memory_limit,
-        pysr_options,
+        max_terms=max_terms,
+        max_complexity=max_complexity,
+        seed=seed,
+        time_limit=time_limit,
+        progress=progress,
+        accuracy=accuracy or EXACT,
+        memory_limit=memory_limit,
+        options=dict(pysr_options or {}),
+        device=device,
     )
     targets = build(points, gradients, values, names=names, seed=seed, focus=focus)
     return assemble.formula(targets, settings, engine, started)

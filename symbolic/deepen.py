@@ -124,7 +124,9 @@ class Run:
         """Weighted sums of the inputs: all of them, and what backward elimination leaves."""
         atoms = features.variables_bank(self.targets.points[self.rows], self.targets.effective_inputs)
         effort = supports.Effort(most=self.settings.max_terms)
-        search = supports.Search(self.turn(atoms.gradients), atoms.sizes, effort, self.stop)
+        search = supports.Search(
+            self.turn(atoms.gradients), atoms.sizes, effort, self.stop, device=self.settings.device
+        )
         self.enter(search.eliminate(range(len(atoms))), atoms)
 
     def additive(self) -> None:
@@ -308,7 +310,7 @@ class Run:
             bank = bank.take([k for k, tree in enumerate(bank.trees) if self.consistent(tree)])
             families = []
         turned = self.turn(bank.gradients)[:, :points]
-        search = supports.Search(turned, bank.sizes, effort, self.stop)
+        search = supports.Search(turned, bank.sizes, effort, self.stop, device=self.settings.device)
         search.nodes = np.array([complexity(tree) for tree in bank.trees], dtype=np.float64)
         search.most_nodes = self.settings.max_complexity
         try:
@@ -320,7 +322,8 @@ class Run:
 
     def turn(self, gradients: Array) -> Array:
         """Gradients (K, n, d) at the search's rows, projected and turned."""
-        return gram.turn(self.targets.project(gradients, self.rows), self.targets.directions[self.rows])
+        projected = self.targets.project(gradients, self.rows)
+        return np.asarray(gram.turn(projected, self.targets.directions[self.rows]))
 
     def refining(self) -> Field:
         """The field that inner constants are refined on."""

@@ -3,29 +3,28 @@
 Gradients are turned at every point into the frame whose first axis is û_n (a Householder reflection), so that the
 first coordinate of a turned gradient is the part along û and the others are the misfit. With weights
 w_n = 1/‖∇T(x_n)‖² the smallest eigenvalue of A c = λ B c, A the Gram matrix of the misfits and B that of the whole,
-is 1 − mean cos². Everything is vectorised over many supports of one size.
+is 1 − mean cos². Everything is vectorised over many supports of one size, on NumPy arrays or torch tensors
+(`symbolic.arrays`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from symbolic.arrays import module
+
+#: A NumPy array, or a float64 tensor on a device.
+Array = Any
 Indices = NDArray[np.int64]
 
 #: Weights 1/‖∇T‖² are clipped where ‖∇T‖² falls below this share of its median.
 CLIP = 1e-2
 #: Directions of a support whose share of B is below this are linearly dependent and left out.
 DEPENDENT = 1e-9
-
-
-def middle(values: Array) -> Array:
-    """The upper median along the last axis, kept as an axis; cheaper than `numpy.median`, which checks for NaN."""
-    k = values.shape[-1] // 2
-    return np.asarray(np.partition(values, k, axis=-1)[..., k : k + 1])
 
 
 def turn(gradients: Array, directions: Array) -> Array:
@@ -51,9 +50,9 @@ class Solved:
 
 def mean_cosine(field: Array) -> Array:
     """Mean over points of the cosine to û of turned fields (..., N, d)."""
-    length = np.sqrt((field * field).sum(-1))
-    cosine = np.divide(field[..., 0], length, out=np.zeros_like(length), where=length > 0)
-    return np.asarray(cosine.mean(-1))
+    xp = module(field)
+    length = xp.sqrt((field * field).sum(-1))
+    return xp.ratio(field[..., 0], length, length > 0).mean(-1)
 
 
 def misalignment(field: Array) -> Array:
@@ -61,35 +60,38 @@ def misalignment(field: Array) -> Array:
 
     Where the cosine is near one, 1 − cos is taken as ‖misfit‖²/(‖∇T‖(‖∇T‖ + along)).
     """
+    xp = module(field)
     square = (field * field).sum(-1)
-    length = np.sqrt(square)
-    sign = np.where(mean_cosine(field) < 0, -1.0, 1.0)
+    length = xp.sqrt(square)
+    sign = xp.where(mean_cosine(field) < 0, -1.0, 1.0)
     along = field[..., 0] * sign[..., None]
-    misfit = np.maximum((field[..., 1:] ** 2).sum(-1), 0.0)
+    misfit = xp.maximum((field[..., 1:] ** 2).sum(-1), 0.0)
     low = length * (length + along)
-    near = np.divide(misfit, low, out=np.zeros_like(low), where=(along > 0) & (low > 0))
-    far = 1 - np.divide(along, length, out=np.zeros_like(length), where=length > 0)
-    losses = np.where(along > 0, near, far)
+    near = xp.ratio(misfit, low, (along > 0) & (low > 0))
+    far = 1 - xp.ratio(along, length, length > 0)
+    losses = xp.where(along > 0, near, far)
     # Overflow has no direction; it must not pass for a perfect one.
-    return np.asarray(np.where(np.isfinite(square) & (square > 0), losses, 2.0).mean(-1))
+    return xp.where(xp.isfinite(square) & (square > 0), losses, 2.0).mean(-1)
 
 
 def weights(field: Array) -> Array:
     """Clipped 1/‖∇T‖² (..., N) of turned fields (..., N, d), scaled to mean one."""
+    xp = module(field)
     square = (field * field).sum(-1)
-    floor = CLIP * middle(square)
-    w = 1 / np.maximum(square, np.maximum(floor, 1e-280))
-    return np.asarray(w / w.mean(-1, keepdims=True))
+    floor = CLIP * xp.middle(square)
+    w = 1 / xp.maximum(square, xp.maximum(floor, 1e-280))
+    return w / w.mean(-1)[..., None]
 
 
 def pencil(turned: Array, w: Array) -> tuple[Array, Array]:
     """A and B (M, m, m) for turned features (M, m, N, d) under weights (M, N)."""
-    scaled = turned * np.sqrt(w)[:, None, :, None]
+    xp = module(turned)
+    scaled = turned * xp.sqrt(w)[:, None, :, None]
     m = scaled.shape[1]
     misfit = scaled[..., 1:].reshape(len(scaled), m, -1)
     along = scaled[..., 0]
-    a = misfit @ np.swapaxes(misfit, 1, 2)
-    return a, a + along @ np.swapaxes(along, 1, 2)
+    a = misfit @ xp.swap(misfit)
+    return a, a + along @ xp.swap(along)
 
 
 def smallest(a: Array, b: Array, count: int = 1) -> tuple[Array, Array]:
@@ -98,16 +100,17 @@ def smallest(a: Array, b: Array, count: int = 1) -> tuple[Array, Array]:
     B is brought to unit diagonal and whitened; directions in which B all but vanishes are penalised away, as their λ
     would be 0/0.
     """
-    scale = 1 / np.sqrt(np.maximum(np.einsum("mii->mi", b), 1e-300))
+    xp = module(b)
+    scale = 1 / xp.sqrt(xp.maximum(xp.einsum("mii->mi", b), 1e-300))
     unit = b * scale[:, :, None] * scale[:, None, :]
-    values, basis = np.linalg.eigh(unit)
+    values, basis = xp.eigh(unit)
     dependent = values < DEPENDENT
-    whiten = basis / np.sqrt(np.where(dependent, 1.0, values))[:, None, :]
-    inner = np.swapaxes(whiten, 1, 2) @ (a * scale[:, :, None] * scale[:, None, :]) @ whiten
-    inner = np.where(dependent[:, :, None] | dependent[:, None, :], 0.0, inner)
-    inner = inner + np.eye(b.shape[1]) * dependent[:, None, :] * 2.0
-    found, vectors = np.linalg.eigh(inner)
-    coefficients = np.swapaxes(whiten @ vectors[:, :, :count], 1, 2) * scale[:, None, :]
+    whiten = basis / xp.sqrt(xp.where(dependent, 1.0, values))[:, None, :]
+    inner = xp.swap(whiten) @ (a * scale[:, :, None] * scale[:, None, :]) @ whiten
+    inner = xp.where(dependent[:, :, None] | dependent[:, None, :], 0.0, inner)
+    inner = inner + xp.eye(b.shape[1], b) * dependent[:, None, :] * 2.0
+    found, vectors = xp.eigh(inner)
+    coefficients = xp.swap(whiten @ vectors[:, :, :count]) * scale[:, None, :]
     return found[:, :count], coefficients
 
 
@@ -117,22 +120,23 @@ def solve(turned: Array, w: Array | None = None, rounds: int = 4, several: bool 
     ``several`` looks at the two smallest eigenvectors in the last round and takes the better |mean cos|: the
     eigenproblem is blind to sign, so its best vector may point both ways.
     """
+    xp = module(turned)
     supports, size, points, _ = turned.shape
     if w is None:
         w = weights_of_features(turned)
-    w = np.broadcast_to(w, (supports, points))
-    best_c = np.zeros((supports, size))
-    best = np.full(supports, np.inf)
+    w = xp.spread(w, (supports, points))
+    best_c = xp.full((supports, size), 0.0, turned)
+    best = xp.full((supports,), np.inf, turned)
     for step in range(rounds):
         a, b = pencil(turned, w)
         look = min(size, 2) if several and step in (0, rounds - 1) else 1
         _, vectors = smallest(a, b, look)
         for k in range(vectors.shape[1]):
-            field = np.einsum("mk,mknd->mnd", vectors[:, k], turned)
+            field = xp.einsum("mk,mknd->mnd", vectors[:, k], turned)
             loss = misalignment(field)
             better = loss < best
-            best = np.where(better, loss, best)
-            sign = np.where(mean_cosine(field) < 0, -1.0, 1.0)
+            best = xp.where(better, loss, best)
+            sign = xp.where(mean_cosine(field) < 0, -1.0, 1.0)
             best_c[better] = (vectors[:, k] * sign[:, None])[better]
             if k == 0:
                 w = weights(field)
@@ -141,9 +145,10 @@ def solve(turned: Array, w: Array | None = None, rounds: int = 4, several: bool 
 
 def weights_of_features(turned: Array) -> Array:
     """Starting weights (M, N) when no ∇T is known yet: the features' own lengths, each relative to its median."""
+    xp = module(turned)
     square = (turned * turned).sum(-1)
-    relative = square / np.maximum(middle(square), 1e-280)
-    return np.asarray(1 / np.maximum(relative.mean(1), 1e-3))
+    relative = square / xp.maximum(xp.middle(square), 1e-280)
+    return 1 / xp.maximum(relative.mean(1), 1e-3)
 
 
 def solve_pairs(turned: Array, first: Indices, second: Indices, rounds: int = 3) -> tuple[Array, Array]:
@@ -152,50 +157,53 @@ def solve_pairs(turned: Array, first: Indices, second: Indices, rounds: int = 3)
 
     Only inner products at the points are needed, so thousands of pairs cost little.
     """
-    turned = turned / np.sqrt(np.median((turned * turned).sum(-1), axis=1) + 1e-280)[:, None, None]
+    xp = module(turned)
+    turned = turned / xp.sqrt(xp.median((turned * turned).sum(-1), axis=1) + 1e-280)[:, None, None]
     with np.errstate(all="ignore"):
         return _solve_pairs(turned, first, second, rounds)
 
 
 def _solve_pairs(turned: Array, first: Indices, second: Indices, rounds: int) -> tuple[Array, Array]:
+    xp = module(turned)
     along = turned[..., 0]
-    square = np.maximum((turned * turned).sum(-1), 1e-280)
-    cross = np.einsum("mnd,mnd->mn", turned[first], turned[second])
+    square = xp.maximum((turned * turned).sum(-1), 1e-280)
+    cross = xp.einsum("mnd,mnd->mn", turned[first], turned[second])
     s1, s2, p1, p2 = square[first], square[second], along[first], along[second]
     q12 = cross - p1 * p2
-    q1, q2 = np.maximum(s1 - p1 * p1, 0.0), np.maximum(s2 - p2 * p2, 0.0)
-    w = 2 / (s1 / middle(s1) + s2 / middle(s2))
-    best = np.full(len(first), np.inf)
-    best_c = np.zeros((len(first), 2))
+    q1, q2 = xp.maximum(s1 - p1 * p1, 0.0), xp.maximum(s2 - p2 * p2, 0.0)
+    w = 2 / (s1 / xp.middle(s1) + s2 / xp.middle(s2))
+    best = xp.full((len(first),), np.inf, turned)
+    best_c = xp.full((len(first), 2), 0.0, turned)
     for _ in range(rounds):
         c = _pair_vector(w, (q1, q12, q2), (s1, cross, s2))
-        length = np.sqrt(
-            np.maximum(c[:, :1] ** 2 * s1 + 2 * c[:, :1] * c[:, 1:] * cross + c[:, 1:] ** 2 * s2, 1e-280)
+        length = xp.sqrt(
+            xp.maximum(c[:, :1] ** 2 * s1 + 2 * c[:, :1] * c[:, 1:] * cross + c[:, 1:] ** 2 * s2, 1e-280)
         )
         cosine = ((c[:, :1] * p1 + c[:, 1:] * p2) / length).mean(1)
-        loss = 1 - np.abs(cosine)
-        loss = np.where(np.isfinite(loss), loss, np.inf)
+        loss = 1 - xp.abs(cosine)
+        loss = xp.where(xp.isfinite(loss), loss, np.inf)
         better = loss < best
-        best = np.where(better, loss, best)
-        best_c[better] = (c * np.where(cosine < 0, -1.0, 1.0)[:, None])[better]
+        best = xp.where(better, loss, best)
+        best_c[better] = (c * xp.where(cosine < 0, -1.0, 1.0)[:, None])[better]
         square_length = length**2
-        w = 1 / np.maximum(square_length, CLIP * middle(square_length))
+        w = 1 / xp.maximum(square_length, CLIP * xp.middle(square_length))
     return best, best_c
 
 
 def _pair_vector(w: Array, q: tuple[Array, ...], s: tuple[Array, ...]) -> Array:
     """The eigenvector (M, 2) of the smaller eigenvalue of every weighted 2×2 pencil."""
+    xp = module(w)
     a1, a12, a2 = ((w * part).sum(1) for part in q)
     b1, b12, b2 = ((w * part).sum(1) for part in s)
-    lead = np.maximum(b1 * b2 - b12 * b12, 1e-12 * b1 * b2)
+    lead = xp.maximum(b1 * b2 - b12 * b12, 1e-12 * b1 * b2)
     half = 0.5 * (a1 * b2 + a2 * b1 - 2 * a12 * b12)
-    root = np.sqrt(np.maximum(half**2 - lead * (a1 * a2 - a12 * a12), 0.0))
+    root = xp.sqrt(xp.maximum(half**2 - lead * (a1 * a2 - a12 * a12), 0.0))
     value = (half - root) / lead
     # Of (A − λB) c = 0 take the row that is better determined.
-    x1, x2 = np.abs(a1 - value * b1) / b1, np.abs(a2 - value * b2) / b2
+    x1, x2 = xp.abs(a1 - value * b1) / b1, xp.abs(a2 - value * b2) / b2
     off = a12 - value * b12
     use_first = x1 >= x2
-    c1 = np.where(use_first, -off, a2 - value * b2)
-    c2 = np.where(use_first, a1 - value * b1, -off)
-    size = np.sqrt(c1**2 * b1 + c2**2 * b2) + 1e-300
-    return np.stack([c1 / size, c2 / size], axis=1)
+    c1 = xp.where(use_first, -off, a2 - value * b2)
+    c2 = xp.where(use_first, a1 - value * b1, -off)
+    size = xp.sqrt(c1**2 * b1 + c2**2 * b2) + 1e-300
+    return xp.stack([c1 / size, c2 / size], axis=1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interpret.errors import BadInput, UsageError
+from symbolic.arrays import to_device
 from symbolic.backends.base import Settings
 from symbolic.operators import Operator, lookup
 from symbolic.targets import Targets
@@ -20,45 +21,36 @@ Array = NDArray[np.float64]
 
 
 def settings_of(
-    operators: Iterable[str | Operator],
-    max_terms: int,
-    max_complexity: int,
-    seed: int,
-    time_limit: float | None,
-    units: Sequence[str] | None = None,
-    progress: Any = None,
-    accuracy: float | None = None,
-    memory_limit: int | None = None,
-    pysr_options: Mapping[str, Any] | None = None,
+    operators: Iterable[str | Operator], units: Sequence[str] | None = None, **fields: Any
 ) -> Settings:
-    """The settings of a search, checked.
+    """The settings of a search, checked; ``fields`` are those of `Settings` by name.
 
     Raises:
-        UsageError: a bound is below one, or the time limit is not positive.
+        UsageError: a bound is below one, the time limit is not positive, or torch cannot use the device.
         ExpressionError: an operator is unknown.
     """
     listed = list(operators)
-    own = tuple(op for op in listed if isinstance(op, Operator))
-    names = tuple(lookup(op).name for op in listed if not isinstance(op, Operator))
-    if max_terms < 1 or max_complexity < 1:
-        raise UsageError(
-            f"max_terms and max_complexity must be at least 1, got {max_terms} and {max_complexity}"
-        )
-    if time_limit is not None and not time_limit > 0:
-        raise UsageError(f"time_limit must be a positive number of seconds, got {time_limit}")
-    return Settings(
-        operators=names,
-        user_operators=own,
-        max_terms=max_terms,
-        max_complexity=max_complexity,
-        seed=seed,
-        time_limit=time_limit,
+    settings = Settings(
+        operators=tuple(lookup(op).name for op in listed if not isinstance(op, Operator)),
+        user_operators=tuple(op for op in listed if isinstance(op, Operator)),
         units=None if units is None else tuple(units),
-        progress=progress,
-        accuracy=accuracy,
-        memory_limit=memory_limit,
-        options=dict(pysr_options or {}),
+        **fields,
     )
+    if settings.max_terms < 1 or settings.max_complexity < 1:
+        raise UsageError(
+            f"max_terms and max_complexity must be at least 1, got {settings.max_terms} and "
+            f"{settings.max_complexity}"
+        )
+    if settings.time_limit is not None and not settings.time_limit > 0:
+        raise UsageError(f"time_limit must be a positive number of seconds, got {settings.time_limit}")
+    to_device(np.zeros(1), settings.device)
+    return settings
+
+
+def device_of(probe: Probe) -> str | None:
+    """The GPU that a probe's model is on, or None."""
+    first = next(probe.model.parameters(), None)
+    return str(first.device) if first is not None and first.device.type == "cuda" else None
 
 
 def as_rows(gradients: Any, hint: str) -> Array:

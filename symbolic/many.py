@@ -21,7 +21,7 @@ from symbolic.backends.base import DEFAULT_OPERATORS, SearchResult, Settings
 from symbolic.deepen import TRAINED, Run
 from symbolic.features import Bank, Grammar
 from symbolic.formula import Formula
-from symbolic.inputs import as_points, prepare, settings_of
+from symbolic.inputs import as_points, device_of, prepare, settings_of
 from symbolic.operators import Operator
 from symbolic.targets import Targets
 
@@ -71,7 +71,15 @@ def fit_many(
     Raises:
         BadInput: the probe names a single unit, or more than one axis of units.
     """
-    settings = settings_of(operators, max_terms, max_complexity, seed, time_limit, accuracy=TRAINED)
+    settings = settings_of(
+        operators,
+        max_terms=max_terms,
+        max_complexity=max_complexity,
+        seed=seed,
+        time_limit=time_limit,
+        accuracy=TRAINED,
+        device=device_of(probe),
+    )
     x, _ = prepare(X, ROWS, seed)
     gradients = _units(probe.gradients(x))
     values = np.asarray(probe.values(x).double().numpy(), dtype=np.float64)

@@ -100,7 +100,7 @@ class Field:
         return self._cache[tree]
 
     def _turn(self, gradients: Array) -> Array:
-        return gram.turn(self.targets.project(gradients, self.rows), self._directions)
+        return np.asarray(gram.turn(self.targets.project(gradients, self.rows), self._directions))
 
     def by_constant(self, tree: Tree, at: int) -> Array:
         """∂∇b/∂(constant number ``at``) of one feature, turned (n, d)."""

@@ -6,13 +6,16 @@ family gets past that. Both fill one pool of supports, which keeps the best few 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symbolic import gram
+from symbolic.arrays import host, module, to_device
 
 Array = NDArray[np.float64]
 Support = tuple[int, ...]
@@ -90,7 +93,8 @@ def never() -> bool:
 class Search:
     """A support search over turned features (K, N, d); ``pool`` is valid at any moment.
 
-    ``nodes`` (K,) and ``most_nodes`` say which sums are short enough to be printed.
+    ``nodes`` (K,) and ``most_nodes`` say which sums are short enough to be printed. With ``device`` the features live
+    there as float64 tensors, and all sums over points are taken there.
     """
 
     turned: Array
@@ -101,10 +105,13 @@ class Search:
     pool: Pool = field(default_factory=Pool)
     nodes: Array | None = None
     most_nodes: float = np.inf
+    device: str | None = None
 
     def __post_init__(self) -> None:
         self.pool.keep = self.effort.keep
-        self.along = np.ascontiguousarray(self.turned[:, :, 0])
+        self.turned = to_device(self.turned, self.device)
+        self.xp = module(self.turned)
+        self.along = self.xp.packed(self.turned[:, :, 0])
         self.square = (self.turned**2).sum(-1)
         self.square_along = self.along**2
 
@@ -163,16 +170,17 @@ class Search:
         new = [support for support in supports if not self.pool.knows(support)]
         if not new:
             return
-        per = self.turned[0].size * len(new[0])
+        per = math.prod(self.turned.shape[1:]) * len(new[0])
         batch = max(1, int(400_000 // max(per, 1)))
         for start in range(0, len(new), batch):
             part = new[start : start + batch]
-            self.pool.add(part, gram.solve(self.turned[np.array(part)], rounds=rounds, several=several))
+            solved = gram.solve(self.turned[np.array(part)], rounds=rounds, several=several)
+            self.pool.add(part, gram.Solved(host(solved.coefficients), host(solved.misalignment)))
             if self.stop():
                 return
 
     def _singles(self) -> None:
-        loss = gram.misalignment(self.turned)
+        loss = host(gram.misalignment(self.turned))
         self.single = loss
         order = np.lexsort((self.sizes, np.round(loss, 12)))
         for k in order[: self.pool.keep]:
@@ -190,7 +198,7 @@ class Search:
         losses = np.empty(len(first))
         for start in range(0, len(first), 4_000):
             part = slice(start, start + 4_000)
-            losses[part] = gram.solve_pairs(some, first[part], second[part])[0]
+            losses[part] = host(gram.solve_pairs(some, first[part], second[part])[0])
             if self.stop():
                 return
         take = np.argsort(losses, kind="stable")[: self.effort.pairs]
@@ -217,8 +225,8 @@ class Search:
                 rest = support[:out] + support[out + 1 :]
                 if not rest:
                     continue
-                field_ = np.einsum("k,knd->nd", coefficients, self.turned[list(support)])
-                score = self._additions(rest, None, gram.weights(field_))
+                w = gram.weights(self._field(support, coefficients))
+                score = self._additions(rest, None, w)
                 for k in np.argsort(score, kind="stable")[:4]:
                     tried[tuple(sorted((*rest, int(k))))] = None
         self._solve([s for s in tried if len(set(s)) == size])
@@ -228,10 +236,10 @@ class Search:
         chosen = self.turned[list(support)]
         if w is None:
             assert coefficients is not None
-            w = gram.weights(np.einsum("k,knd->nd", coefficients, chosen))
+            w = gram.weights(self._field(support, coefficients))
         own_a, own_b = gram.pencil(chosen[None], w[None])
         alpha, vectors = gram.smallest(own_a, own_b, len(support))
-        basis = np.einsum("ik,knd->ind", vectors[0], chosen) * w[None, :, None]
+        basis = self.xp.einsum("ik,knd->ind", vectors[0], chosen) * w[None, :, None]
         count = len(self.turned)
         flat = self.turned.reshape(count, -1)
         cross_b = flat @ basis.reshape(len(basis), -1).T
@@ -244,9 +252,14 @@ class Search:
         corner = gamma - 2 * (cross_a * cross_b).sum(1) + (cross_b**2 * alpha[0]).sum(1)
         usable = rest > 1e-6 * own
         usable[list(support)] = False
-        scale = np.where(usable, rest, 1.0)
-        score = secular(alpha[0], border / np.sqrt(scale)[:, None], corner / scale)
-        return np.where(usable, score, np.inf)
+        scale = self.xp.where(usable, rest, 1.0)
+        score = secular(alpha[0], border / self.xp.sqrt(scale)[:, None], corner / scale)
+        return np.asarray(host(self.xp.where(usable, score, np.inf)))
+
+    def _field(self, support: Sequence[int], coefficients: Array) -> Any:
+        """Turned ∇T (n, d) of a sum of features."""
+        c = to_device(coefficients, self.device)
+        return self.xp.einsum("k,knd->nd", c, self.turned[list(support)])
 
     def _greedy(self, most: int) -> list[int]:
         """A family for elimination: the best support grown greedily, without waiting for the fit to improve."""
@@ -254,7 +267,7 @@ class Search:
             (row for size in self.pool.sizes for row in self.pool.best(size, 1)), key=lambda row: row[1]
         )
         support, coefficients = list(best[0]), best[2]
-        w = gram.weights(np.einsum("k,knd->nd", coefficients, self.turned[support]))
+        w = gram.weights(self._field(support, coefficients))
         while len(support) < min(most, len(self.turned)):
             score = self._additions(tuple(support), None, w)
             order = [int(k) for k in np.argsort(score, kind="stable")[:3] if np.isfinite(score[k])]
@@ -271,12 +284,11 @@ class Search:
         w = gram.weights_of_features(self.turned[None, family])[0]
         for _ in range(2):
             a, b = gram.pencil(self.turned[None, family], w[None])
-            c = gram.smallest(a, b)[1][0, 0]
-            w = gram.weights(np.einsum("k,knd->nd", c, self.turned[family]))
+            w = gram.weights(self._field(family, gram.smallest(a, b)[1][0, 0]))
         while len(family) > 1 and not self.stop():
             a, b = gram.pencil(self.turned[None, family], w[None])
-            level, vectors = gram.smallest(a, b)
-            c = vectors[0, 0]
+            level, vectors = map(host, gram.smallest(a, b))
+            c, a, b = vectors[0, 0], host(a), host(b)
             if len(family) <= self.effort.most:
                 self._solve([tuple(sorted(family))], several=True)
             shifted = a[0] - level[0, 0] * b[0]
@@ -285,24 +297,22 @@ class Search:
             spread = np.maximum(np.diag(np.linalg.pinv(ridge, hermitian=True)), 1e-300)
             cost = (c * scale) ** 2 / spread
             del family[int(np.argmin(cost))]
-            w = gram.weights(np.einsum("k,knd->nd", self._refit(family, w), self.turned[family]))
-
-    def _refit(self, family: list[int], w: Array) -> Array:
-        a, b = gram.pencil(self.turned[None, family], w[None])
-        return np.asarray(gram.smallest(a, b)[1][0, 0])
+            again = gram.pencil(self.turned[None, family], w[None])
+            w = gram.weights(self._field(family, gram.smallest(*again)[1][0, 0]))
 
 
-def secular(alpha: Array, border: Array, corner: Array, rounds: int = 18) -> Array:
+def secular(alpha: Any, border: Any, corner: Any, rounds: int = 18) -> Any:
     """Smallest eigenvalue (K,) of diag(alpha) bordered by vectors (K, m) with corners (K,), by bisection."""
-    high = np.minimum(alpha[0], corner)
-    reach = np.sqrt((border**2).sum(1))
-    low = np.minimum(alpha[0], corner) - reach
+    xp = module(border)
+    high = xp.minimum(corner, alpha[0])
+    reach = xp.sqrt((border**2).sum(1))
+    low = xp.minimum(corner, alpha[0]) - reach
     for _ in range(rounds):
         middle = 0.5 * (low + high)
-        gap = np.maximum(alpha[None, :] - middle[:, None], 1e-300)
+        gap = xp.maximum(alpha[None, :] - middle[:, None], 1e-300)
         positive = corner - middle - (border**2 / gap).sum(1) > 0
-        low, high = np.where(positive, middle, low), np.where(positive, high, middle)
-    return np.asarray(0.5 * (low + high))
+        low, high = xp.where(positive, middle, low), xp.where(positive, high, middle)
+    return 0.5 * (low + high)
 
 
 def families(names: Sequence[tuple[str, frozenset[int]]]) -> list[list[int]]:

@@ -199,7 +199,11 @@ class PySR:
         return sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(self._memory_limit or 0)
 
     def _variables(self) -> dict[str, str]:
-        return _ENVIRONMENT | dict(os.environ) | self._environment
+        defaults = dict(_ENVIRONMENT)
+        if self._memory_limit is not None:
+            # Julia collects its garbage before the limit, not long after it.
+            defaults["PYTHON_JULIACALL_HEAP_SIZE_HINT"] = f"{max(1, int(0.6 * self._memory_limit) >> 20)}M"
+        return defaults | dict(os.environ) | self._environment
 
 
 def _together(

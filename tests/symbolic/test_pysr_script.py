@@ -150,6 +150,7 @@ def test_memory_beyond_the_limit_ends_the_worker_with_its_frontier(script, stub,
     assert type(result.failure) is BackendOutOfMemory
     assert "300 MiB allowed" in str(result.failure)
     assert note(tmp_path)["limit"] > 300 << 20
+    assert note(tmp_path)["hint"] == "180M"
 
 
 def test_a_julia_error_is_named_and_the_worker_lives_on(stub, targets):

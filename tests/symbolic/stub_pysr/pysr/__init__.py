@@ -85,6 +85,7 @@ class PySRRegressor:
                 "mappings": sorted(self.mappings or {}),
                 "projectors": list(projectors.shape),
                 "enough": enough,
+                "hint": os.environ.get("PYTHON_JULIACALL_HEAP_SIZE_HINT"),
                 "limit": __import__("resource").getrlimit(__import__("resource").RLIMIT_DATA)[0],
             }
             Path(note).write_text(json.dumps(seen, default=str))

@@ -1,0 +1,169 @@
+"""Write docs/benchmarks.md: every figure printed by a script of this folder, with machine, versions, seeds and spread.
+
+    python benchmarks/page.py [--smoke] [--gpex PATH] [--only formulas,gp] [--output docs/benchmarks.md]
+
+`--smoke` runs every script at its smallest, to see that the page can be made. Each script has a time limit; one that
+does not end in time, or fails, is printed as that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers import installed
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = (
+    "torch",
+    "gpytorch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pysr",
+    "gplearn",
+    "pyoperon",
+    "captum",
+    "shap",
+    "traker",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One script: its arguments in full and in the rehearsal, whether it prints Markdown, its limit in seconds."""
+
+    script: str
+    arguments: str
+    smoke: str
+    markdown: bool = True
+    limit: float = 420.0
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question, how to read the answer, and the scripts that print it."""
+
+    key: str
+    title: str
+    text: str
+    parts: tuple[Part, ...]
+
+
+SECTIONS = (
+    Section("formulas", "Formulas: who names the rule?",
+            "Classifiers trained on the published rules; the networks saw labels only. One seed is one network. Ours "
+            "gets gradients, which the other tools cannot use; that is the point of the method, and the reason why this "
+            "is a comparison of methods and not of search engines.",
+            (Part("peer_formulas.py", "--seeds 3 --seconds 15", "--tasks A1 --seeds 1 --seconds 2", limit=600),)),
+    Section("claims", "Formulas: is anything claimed where there is nothing?",
+            "Random networks and random directions. An EXACT here would be a false claim.",
+            (Part("concepts.py", "claims", "", markdown=False, limit=300),)),
+    Section("gp", "Gaussian processes: match and meaning",
+            "A match alone is easy; contributions that cancel explain nothing. *held-out* and *noise* are the worst "
+            "head's correlation with the network on unseen rows and on noise; *contributors* is the share of the ten "
+            "largest contributors that are of the predicted class.",
+            (Part("peer_gp.py", "--seeds 2", "--seeds 1 --kinds diabetes --methods activation", limit=500),)),
+    Section("captum", "Gradients, neighbors and wrong labels: captum and shap",
+            "The same questions to the same networks. *ours against it* is from our side; a loss is called one.",
+            (Part("peer_captum.py", "--seeds 3 --rounds 5", "--seeds 1 --rounds 1"),)),
+    Section("probe", "The probe against plain autograd",
+            "Whole layers at once; the contenders take turns.",
+            (Part("probe.py", "speed", "", markdown=False),)),
+    Section("scaling", "Curves: rows, inputs, features, units, workers",
+            "Two workers on two cores leave nothing for the coordinator and the rest of the machine.",
+            (Part("scaling.py", "--repeats 3", "--repeats 1 --most 0.05 --neurons 2"),)),
+    Section("import", "Starting",
+            "Seconds to import, in fresh processes; `python -c pass` is the floor.",
+            (Part("start.py", "--repeats 7", "--repeats 2"),)),
+)  # fmt: skip
+
+
+def machine() -> str:
+    """Processor, cores, memory and versions."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    packages = ", ".join(f"{name} {installed(name)}" for name in PACKAGES)
+    return (
+        f"{names[0].split(':', 1)[1].strip() if names else platform.machine()}, {os.cpu_count()} cores, "
+        f"{pages / 2**30:.0f} GiB, no GPU used; Python {platform.python_version()}; "
+        f"twinscope {installed('twinscope')}; {packages}."
+    )
+
+
+def run(part: Part, arguments: list[str]) -> tuple[str, float]:
+    """What a script prints, or what became of it, and its wall seconds."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [sys.executable, str(HERE / part.script), *arguments], cwd=HERE.parent, env=environment,
+            capture_output=True, text=True, timeout=part.limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"**Did not end within {part.limit:.0f} seconds.**\n", part.limit
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return f"**Failed:** `{last[:200]}`\n", seconds
+    text = done.stdout.strip()
+    return (text if part.markdown else f"```text\n{text}\n```") + "\n", seconds
+
+
+def section(asked: Section, smoke: bool, gpex: str | None) -> tuple[str, bool]:
+    """One section of the page, and whether all of it went well."""
+    out, good = [f"## {asked.title}\n\n{asked.text}\n"], True
+    for part in asked.parts:
+        arguments = (part.smoke if smoke else part.arguments).split()
+        if smoke and not part.smoke:
+            continue
+        if gpex and part.script == "peer_gp.py":
+            arguments += ["--gpex", gpex]
+        text, seconds = run(part, arguments)
+        good &= not text.startswith("**")
+        shown = " ".join(a if a != gpex else "PATH" for a in arguments)
+        out.append(f"`python benchmarks/{part.script} {shown}`, {seconds:.0f} s\n\n{text}")
+        print(f"{asked.key}: {part.script} {seconds:.0f} s", file=sys.stderr, flush=True)
+    return "\n".join(out), good
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--smoke", action="store_true", help="every script at its smallest")
+    parser.add_argument("--gpex", help="a checkout of GPEX, to run its own code beside")
+    parser.add_argument("--only", default="", help="sections, by key; the page then has no others")
+    parser.add_argument(
+        "--output", type=Path, help="the page; docs/benchmarks.md, or standard output for --smoke"
+    )
+    asked = parser.parse_args()
+    start = time.perf_counter()
+    chosen = [s for s in SECTIONS if not asked.only or s.key in asked.only.split(",")]
+    made = [section(s, asked.smoke, asked.gpex) for s in chosen]
+    minutes = (time.perf_counter() - start) / 60
+    text = (
+        "# Benchmarks\n\n"
+        "Written by `make bench`; nothing here is typed by hand. Figures are medians, with the whole range over seeds "
+        "or repeats in brackets. Ratios are within one run, on one machine, one thread for every contender. Losses are "
+        "printed as losses. A tool that is not installed is named as not measured.\n\n"
+        f"Machine and versions: {machine()} The whole took {minutes:.0f} minutes"
+        f"{', at the smallest settings: a rehearsal, not a measurement' if asked.smoke else ''}. "
+        "Seeds are 0, 1, 2, … throughout.\n\n" + "\n".join(text for text, _ in made)
+    )
+    output = asked.output or (None if asked.smoke else HERE.parent / "docs" / "benchmarks.md")
+    if output is None:
+        print(text)
+    else:
+        output.write_text(text, encoding="utf8")
+    sys.exit(0 if all(good for _, good in made) else 1)
+
+
+if __name__ == "__main__":
+    main()

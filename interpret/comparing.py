@@ -43,7 +43,7 @@ class NeuronComparison:
     b: NeuronExplanation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The neurons that two runs share; ``only_a`` and ``only_b`` are the addresses that they do not."""
 
@@ -83,11 +83,33 @@ class Comparison:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
+    def __repr__(self) -> str:
+        lines = "\n".join(
+            f"  {n.address}: {n.same} · {_formula(n.a)} · {_formula(n.b)}" for n in self.neurons[:20]
+        )
+        return f"Comparison of {len(self)} neurons, {self.title_a} beside {self.title_b}\n{lines}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from interpret.report.notebooks import comparison
+
+        return comparison(self)
+
+    def __rich__(self) -> object:
+        """What a terminal shows through rich."""
+        from interpret.report.terminal import comparison
+
+        return comparison(self)
+
     def report(self, path: str | Path) -> Path:
         """Write the comparison as one HTML page; returns its path."""
         from interpret.report import write_comparison
 
         return write_comparison(self, Path(path))
+
+
+def _formula(neuron: NeuronExplanation) -> str:
+    return neuron.formula.expression if neuron.formula else "–"
 
 
 def compare(a: Any, b: Any) -> Comparison:

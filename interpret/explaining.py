@@ -65,7 +65,14 @@ class Explanations(Sequence[NeuronExplanation]):
         lines = "\n".join(f"  {n.address}: {n.verdict} · {n.claim}" for n in self._neurons[:20])
         return f"Explanations of {len(self)} neurons\n{lines}"
 
+    def __rich__(self) -> object:
+        """What a terminal shows through rich."""
+        from interpret.report.terminal import table
+
+        return table(self)
+
     def _repr_html_(self) -> str:
+        """What a notebook shows."""
         from interpret.report import notebook
 
         return notebook(self)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from interpret.runs.files import ArrayFiles
 
 
+#: Neurons that a notebook shows of a run.
+_IN_NOTEBOOK = 25
 _LATEST = "FROM latest l JOIN neuron n ON n.id = l.neuron"
 
 
@@ -79,6 +81,18 @@ class Run:
     def __len__(self) -> int:
         with self.reading():
             return int(self.connection.execute("SELECT count(*) FROM latest").fetchone()[0])
+
+    def __repr__(self) -> str:
+        models = sorted({model for model, _ in self.entries()})
+        return f"Run at {self.path}: {len(self)} neurons of {', '.join(models) or 'no network yet'}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first neurons as a table."""
+        from itertools import islice
+
+        from interpret.report.notebooks import run_table
+
+        return run_table(str(self.path), list(islice(self.explanations(), _IN_NOTEBOOK)), len(self))
 
     def __contains__(self, address: object) -> bool:
         with self.reading():

@@ -97,6 +97,12 @@ def comparison_page(comparison: Comparison, title: str) -> ComparisonPage:
     )
 
 
+def rows(comparison: Comparison) -> list[Pair]:
+    """Lines of a table of all shared neurons, the furthest apart first, without figures and pictures."""
+    ordered = sorted(comparison, key=_unlike)
+    return [_pair(neuron, at, False, False) for at, neuron in enumerate(ordered)]
+
+
 def _overview(comparison: Comparison) -> Figure | None:
     distances = [neuron.distance for neuron in comparison]
     behaviours = [neuron.behaviour for neuron in comparison]

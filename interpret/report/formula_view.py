@@ -19,14 +19,19 @@ from interpret.report.view import NO_EXAMPLES, Bar, Figure, Formula, Row, Stat
 MOST_ALTERNATIVES = 5
 
 
-def formula(part: FormulaPart, examples: ExamplePart | None, units: Mapping[str, str]) -> Formula:
-    """The page's formula section; ``examples`` lends its thumbnails to the failing region."""
-    claimed = part.verdict is not Verdict.NONE
+def formula(
+    part: FormulaPart, examples: ExamplePart | None, units: Mapping[str, str], verdict: Verdict
+) -> Formula:
+    """The page's formula section; ``examples`` lends its thumbnails to the failing region.
+
+    ``verdict`` is the neuron's: fresh rows may have lowered what the search itself said.
+    """
+    claimed = verdict is not Verdict.NONE
     gallery = Gallery(examples.thumbnails if examples else ())
     shown = {row.expression for row in part.frontier}
     return Formula(
         claimed=claimed,
-        verdict=part.verdict.value,
+        verdict=verdict.value,
         engine=part.engine,
         math=mathml.formula(part.mathml, part.expression, display=True),
         text=part.expression,

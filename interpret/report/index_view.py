@@ -10,6 +10,7 @@ from interpret.outcome import Verdict
 from interpret.report import mathml
 from interpret.report.clean import close_to_one, count, number, visible
 from interpret.report.neuron_view import identity, page
+from interpret.report.scope import rivals, scope
 from interpret.report.view import Index, IndexRow
 
 #: Columns of numbers: heading and what it means.
@@ -75,7 +76,7 @@ def _formula_rank(neuron: NeuronExplanation) -> tuple | None:
     if part is None or not part.frontier:
         return None
     return (
-        _RANK[part.verdict],
+        _RANK[neuron.verdict],
         part.link is not None,
         -part.misalignment if math.isfinite(part.misalignment) else -9.0,
     )
@@ -111,11 +112,13 @@ def index_row(neuron: NeuronExplanation, name: str, link: str) -> IndexRow:
         address=neuron.address or "(output)",
         network=neuron.model,
         verdict=neuron.verdict.value,
+        scope=scope(formula) if neuron.verdict is not Verdict.NONE else "",
+        rivals=rivals(formula) if neuron.verdict is not Verdict.NONE else "",
         math=mathml.formula(formula.mathml if formula and short else "", text)
         if text
         else mathml.formula("", "–"),
         text=text,
-        claimed=formula is None or formula.verdict is not Verdict.NONE,
+        claimed=formula is None or neuron.verdict is not Verdict.NONE,
         cells=(
             close_to_one(alignment),
             close_to_one(r2),

@@ -8,9 +8,11 @@ import math
 from markupsafe import Markup
 
 from interpret.explanation import CrossCheck, NeuronExplanation
+from interpret.outcome import Verdict
 from interpret.report.clean import close_to_one, number, percent
 from interpret.report.example_view import examples
 from interpret.report.formula_view import formula
+from interpret.report.scope import rivals, scope
 from interpret.report.view import Bar, Neuron
 
 _ABSENT = {
@@ -34,16 +36,21 @@ def page(neuron: NeuronExplanation, name: str = "", download: Markup = NO_DOWNLO
     """Everything the page of ``neuron`` shows; ``name`` is its id, ``download`` the link of its numbers as JSON."""
     units = dict(neuron.units)
     name = name or identity(neuron)
+    claimed = (
+        neuron.verdict is not Verdict.NONE
+    )  # rows the search has not seen may lower what the engine said
     return Neuron(
         id=name,
         address=neuron.address or "(the model's output)",
         network=neuron.model,
         verdict=neuron.verdict.value,
+        scope=scope(neuron.formula) if claimed else "",
+        rivals=rivals(neuron.formula) if claimed else "",
         meaning=neuron.verdict.meaning,
         claim=neuron.claim,
         reasons=neuron.reasons,
         advice=neuron.advice,
-        formula=formula(neuron.formula, neuron.examples, units) if neuron.formula else None,
+        formula=formula(neuron.formula, neuron.examples, units, neuron.verdict) if neuron.formula else None,
         examples=examples(neuron.examples) if neuron.examples else None,
         agreement=_agreement(neuron.crosscheck) if neuron.crosscheck else (),
         residual=_residual(neuron.crosscheck) if neuron.crosscheck else "",

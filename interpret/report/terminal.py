@@ -9,10 +9,13 @@ from interpret.commands.terminal import grid
 from interpret.explanation import ExamplePart, FormulaPart, NeuronExplanation, QueryCase
 from interpret.outcome import Verdict
 from interpret.report.clean import close_to_one, number, percent, signed, visible
+from interpret.report.scope import rivals, scope
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+
+    from interpret.comparing import Comparison
 
 _COLORS = {Verdict.EXACT: "bold green", Verdict.APPROXIMATE: "bold yellow", Verdict.NONE: "bold red"}
 _NEIGHBORS = 5
@@ -28,15 +31,43 @@ def card(neuron: NeuronExplanation) -> Group:
         f"  of {visible(neuron.model)}  " if neuron.model else "  ",
         (neuron.verdict.value, _COLORS[neuron.verdict]),
     )
-    parts: list[Any] = [head, Text(visible(neuron.claim, 600)), Text("")]
+    said = _reach(neuron)
+    parts: list[Any] = [
+        head,
+        *([Text(said, style="dim")] if said else []),
+        Text(visible(neuron.claim, 600)),
+        Text(""),
+    ]
     if neuron.formula is not None:
-        parts += _formula(neuron.formula)
+        parts += _formula(neuron.formula, neuron.verdict)
     if neuron.examples is not None:
         parts += _examples(neuron.examples)
     parts += [Text(f"· {visible(reason, 400)}") for reason in neuron.reasons]
     parts += [Text(f"→ {visible(advice, 400)}", style="italic") for advice in neuron.advice]
     parts += [Text(f"! {engine}: {visible(why, 400)}", style="red") for engine, why in neuron.failures]
     return Group(*parts)
+
+
+def _reach(neuron: NeuronExplanation) -> str:
+    """What the verdict covers, and what rivals it; "" where nothing is claimed."""
+    if neuron.verdict is Verdict.NONE:
+        return ""
+    other = rivals(neuron.formula)
+    return scope(neuron.formula) + (f" · {other}: the data cannot tell them apart" if other else "")
+
+
+def comparison(compared: Comparison) -> Table:
+    """Two runs, a line per neuron they share."""
+    rows = [
+        (
+            visible(pair.address or "(output)", 60),
+            pair.same,
+            *(visible(side.formula.expression, 60) if side.formula else "–" for side in (pair.a, pair.b)),
+            number(pair.distance),
+        )
+        for pair in compared
+    ]
+    return grid(("neuron", "result", "formula in A", "formula in B", "distance"), rows, right=("distance",))
 
 
 def table(neurons: Iterable[NeuronExplanation]) -> Table:
@@ -54,10 +85,10 @@ def table(neurons: Iterable[NeuronExplanation]) -> Table:
     return grid(("neuron", "verdict", "formula", "alignment", "GP r"), rows, right=("alignment", "GP r"))
 
 
-def _formula(part: FormulaPart) -> list[Any]:
+def _formula(part: FormulaPart, verdict: Verdict) -> list[Any]:
     from rich.text import Text
 
-    said = "T = " if part.verdict is not Verdict.NONE else "best row, not claimed: T = "
+    said = "T = " if verdict is not Verdict.NONE else "best row, not claimed: T = "
     figures = [f"alignment {close_to_one(1 - part.misalignment)}"]
     if part.link is not None:
         figures.append(f"link R² {close_to_one(part.link.r2)}")

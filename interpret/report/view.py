@@ -158,6 +158,8 @@ class Neuron:
     address: str
     network: str
     verdict: str
+    scope: str
+    rivals: str
     meaning: str
     claim: str
     reasons: tuple[str, ...]
@@ -181,6 +183,8 @@ class IndexRow:
     address: str
     network: str
     verdict: str
+    scope: str
+    rivals: str
     math: Markup
     text: str
     claimed: bool

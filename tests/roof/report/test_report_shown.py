@@ -12,14 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interpret.comparing import compare
 from interpret.errors import ReportError
+from interpret.explaining import Explanations
 from interpret.explanation import Thumbnail
+from interpret.outcome import Verdict
 from interpret.report import notebook, write, write_comparison
 from interpret.report.comparison_view import MOST_DETAILS, comparison_page
 from interpret.report.example_view import Gallery
 from interpret.report.neuron_view import page
 from interpret.report.tables import closest_columns, ranges, shades, widest_columns
 from interpret.report.terminal import card, table
+from interpret.store import create_run
+from symbolic.expression import to_json
+from symbolic.parser import parse
 
 
 def printed(shown: object, width: int = 100) -> str:
@@ -193,3 +199,41 @@ def test_the_place_of_a_neighbor_is_marked_in_its_picture(samples: ModuleType, t
     unknown = page(replace(neuron, examples=replace(part, places=())))
     assert unknown.examples is not None
     assert all(at.spot is None for at in unknown.examples.cases[0].neighbors)
+
+
+def test_what_a_verdict_covers_stands_beside_it(samples: ModuleType, tmp_path: Path) -> None:
+    neuron = samples.small()
+    part = replace(neuron.formula, misalignment_high=0.00121, alternatives=("x1^3", "x0*x1", "x1^3"))
+    text = write([replace(neuron, formula=part)], tmp_path / "r.html").read_text("utf-8")
+    said = "on these points, up to a monotone map, misalignment ≤ 0.0013"  # a bound is rounded up
+    assert text.count(f'<p class="reach">{said} · <strong>2 rivals as good</strong>') == 2, "front and page"
+    assert said in printed(replace(neuron, formula=part), 200)
+    assert "2 rivals as good: the data cannot tell them apart" in printed(replace(neuron, formula=part), 200)
+    alone = replace(part, alternatives=(part.expression,))
+    assert "rival" not in write([replace(neuron, formula=alone)], tmp_path / "s.html").read_text("utf-8")
+
+
+def test_a_verdict_that_fresh_rows_lowered_claims_nothing(samples: ModuleType, tmp_path: Path) -> None:
+    """The search said EXACT; the neuron's verdict, from rows it has not seen, is what counts everywhere."""
+    lowered = replace(samples.small(), verdict=Verdict.NONE)
+    assert lowered.formula.verdict is Verdict.EXACT
+    text = write([lowered], tmp_path / "r.html").read_text("utf-8")
+    body = text[text.index("<main") : text.index('<footer class="colophon">')]
+    assert 'class="badge exact"' not in body and "It is not claimed" in body and 'class="reach"' not in body
+    assert "best row, not claimed" in printed(lowered)
+
+
+def test_runs_and_comparisons_show_themselves(samples: ModuleType, tmp_path: Path) -> None:
+    neuron = samples.small()
+    tree = to_json(parse("x0 + 2*x1", neuron.formula.names))
+    neuron = replace(neuron, formula=replace(neuron.formula, tree=tree))
+    with create_run(tmp_path / "run") as run:
+        run.add(neuron)
+        assert repr(run) == f"Run at {tmp_path / 'run'}: 1 neurons of net"
+        assert "<table" in run._repr_html_() and "fc[0]" in run._repr_html_()
+    evil = replace(neuron, address='fc["<script>alert(1)</script>"]')
+    both = compare([neuron, evil], [neuron, evil])
+    shown = both._repr_html_()
+    assert shown.count("<tr>") == 3 and "same concept" in shown and "<script>" not in shown
+    assert "Comparison of 2 neurons" in repr(both)
+    assert "same concept" in printed(both) and "alignment" in printed(Explanations([neuron]))

@@ -1,0 +1,35 @@
+"""What a verdict covers, said right beside it: where it was looked, up to what, how far off, and what rivals it."""
+
+from __future__ import annotations
+
+import math
+
+from interpret.explanation import FormulaPart
+from interpret.outcome import Verdict
+from interpret.report.clean import count, number
+
+
+def scope(part: FormulaPart | None) -> str:
+    """The claim's reach: "on these points, up to a monotone map, misalignment ≤ 0.002"; "" where none is made."""
+    if part is None or part.verdict is Verdict.NONE:
+        return ""
+    most = part.misalignment_high
+    if not math.isfinite(most):
+        return "on these points, up to a monotone map"
+    return f"on these points, up to a monotone map, misalignment ≤ {number(_up(most), 2)}"
+
+
+def _up(value: float) -> float:
+    """Rounded up to two digits, so that a bound stays one."""
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / unit * (1 - 1e-12)) * unit
+
+
+def rivals(part: FormulaPart | None) -> str:
+    """How many other formulas the data cannot tell from a claimed one; "" where there are none."""
+    if part is None or part.verdict is Verdict.NONE:
+        return ""
+    others = {other for other in part.alternatives if other != part.expression}
+    return f"{count(len(others), 'rival')} as good" if others else ""

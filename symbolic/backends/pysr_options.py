@@ -1,4 +1,4 @@
-"""What can be asked of PySR: its own parameters by version, ours among them, and operators under both names."""
+"""What PySR is told: options checked and made ready for another process, and operators under both names."""
 
 from __future__ import annotations
 

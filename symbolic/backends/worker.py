@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -19,11 +20,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interpret.errors import BackendCrashed, BackendGarbled
+from interpret.errors import BackendCrashed, BackendGarbled, BackendTimeout
 from symbolic.backends.messages import LONGEST_LINE, Message, read
 
 _MOST_GARBAGE = 200
 _TAIL = 4_000
+#: Seconds in which a process that is ready must read what it is sent.
+_LISTENS = 60.0
 #: Bytes of stderr kept on disk; what came earlier is given up.
 _MOST_STDERR = 64 << 20
 
@@ -92,11 +95,19 @@ class Worker:
 
         Raises:
             BackendCrashed: the process is gone.
+            BackendTimeout: it does not read.
         """
         assert self.process.stdin is not None
+        data, until = json.dumps(message).encode() + b"\n", time.monotonic() + _LISTENS
         try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
+            pipe = self.process.stdin.fileno()
+            with selectors.DefaultSelector() as ready:
+                ready.register(pipe, selectors.EVENT_WRITE)
+                while data:
+                    if not ready.select(max(0.0, until - time.monotonic())):
+                        raise BackendTimeout(f"the worker did not read its job.{self.last_words()}")
+                    # A pipe that is ready takes this much without blocking.
+                    data = data[os.write(pipe, data[: select.PIPE_BUF]) :]
         except (BrokenPipeError, ValueError) as error:
             raise self.crashed() from error
 

@@ -151,6 +151,8 @@ def main(mode, path):
     if mode == "noisy-start":
         print("Welcome to Julia!")
     say("ready", versions={"pysr": "2.7.2", "julia": "1.10.4"})
+    if mode == "deaf":
+        time.sleep(600)
     serve(mode, path)
 
 

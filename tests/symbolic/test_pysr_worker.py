@@ -221,6 +221,16 @@ def test_a_program_that_is_not_there_is_named(targets):
         backend.search(targets, settings())
 
 
+def test_a_worker_that_does_not_read_is_given_up(targets, monkeypatch):
+    monkeypatch.setattr("symbolic.backends.worker._LISTENS", 0.5)
+    # More than a pipe holds.
+    options = settings(guesses=["x0 + " * 200 + "x0"] * 500)
+    with fake("deaf") as backend, pytest.raises(BackendTimeout, match="did not read"):
+        backend.search(targets, options)
+    with fake("slow") as backend:
+        assert backend.search(targets, options).candidates == BETTER
+
+
 def test_a_full_disk_is_named(targets, monkeypatch):
     def full(*args, **more):
         raise OSError(28, "No space left on device")

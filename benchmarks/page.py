@@ -59,8 +59,8 @@ class Section:
 SECTIONS = (
     Section("formulas", "Formulas: who names the rule?",
             "Classifiers trained on the published rules; the networks saw labels only. One seed is one network. Ours "
-            "gets gradients, which the other tools cannot use; that is the point of the method, and the reason why this "
-            "is a comparison of methods and not of search engines.",
+            "gets gradients, which the other tools cannot use; that is the point of the method, and the reason why "
+            "this is a comparison of methods and not of search engines.",
             (Part("peer_formulas.py", "--seeds 3 --seconds 15", "--tasks A1 --seeds 1 --seconds 2", limit=600),)),
     Section("claims", "Formulas: is anything claimed where there is nothing?",
             "Random networks and random directions. An EXACT here would be a false claim.",

@@ -57,6 +57,8 @@ __all__ = [*sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return distribution("twinscope").version
     if name not in _HOME:
         raise AttributeError(f"module 'interpret' has no attribute {name!r}; it has {', '.join(__all__)}")
     module = import_module(_HOME[name])

@@ -18,7 +18,8 @@ LOOK = """() => ({
     sources: [...document.querySelectorAll('img[src], script[src], link[rel=stylesheet], source[src]')]
         .map(e => e.src || e.href),
     broken: [...document.images].filter(e => e.complete && !e.naturalWidth).map(e => e.src),
-    source: [...document.querySelectorAll('article math')].map(e => e.textContent).filter(t => /[\\\\\ue000-\uf8ff]/.test(t)),
+    source: [...document.querySelectorAll('article math')].map(e => e.textContent)
+        .filter(t => /[\\\\\ue000-\uf8ff]/.test(t)),
     math: [...document.querySelectorAll('article math')].map(e => e.getBoundingClientRect().width),
     raw: (document.querySelector('article')?.innerText.match(/\\\\\\(|\\\\\\[|\\{\\{|<!--/g) || []).length,
     wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,

@@ -1,4 +1,4 @@
-"""The benchmark page can be made at any time: a rehearsal at the smallest settings, and the committed page beside it."""
+"""The benchmark page can be made at any time: a rehearsal at the smallest settings, and the committed page."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import torch
 
 from gp import folding, tails
 from gp.affine import Call
-from gp.kernels import Array, Block, Heads, Options, by_row
+from gp.kernels import Array, Block, Heads, Options, by_row, double
 from gp.site import Layout, Runner, Site, find, length, precise, sample, snapshot, twin
 from gp.tails import Experiment, Named
 from gp.tracing import Watch, first_row
@@ -81,21 +81,21 @@ class ActivationMap:
             raise NotTraceable("the forward pass ran other operations on this batch than on the first one")
         features = self.raw(watch.call, count, unpooled)
         if self.folded:
-            targets = self._arranged(outputs.double().reshape(count, -1))
+            targets = self._arranged(double(outputs).reshape(count, -1))
         if not self.folded or (self.pool is None and self.places):
             targets = self._latents(watch, count)
         return Block(rows, features, targets.to(features.device), outputs)
 
     def raw(self, call: Call, count: int, unpooled: bool = False) -> torch.Tensor:
         """(G, n, P, D) raw features of one call of the layer."""
-        features = self.site.features(call, count).double()
+        features = double(self.site.features(call, count))
         if self.pool is not None and not unpooled:
             features = torch.einsum("qp,npgd->nqgd", self.pool.to(features.device), features)
         return features.permute(2, 0, 1, 3)
 
     def _latents(self, watch: Watch, count: int) -> torch.Tensor:
         assert watch.call is not None and watch.output is not None
-        latent = self.site.latents(watch.call, watch.output, count).double()
+        latent = double(self.site.latents(watch.call, watch.output, count))
         if self.scale is None or self.offset is None:
             return latent
         return latent * self.scale.to(latent) + self.offset.to(latent)
@@ -132,7 +132,7 @@ class ActivationMap:
     def replay(self, batch: Any, latent: torch.Tensor) -> torch.Tensor:
         """Run the model on a prepared batch with ``latent`` (n, *heads.shape) in the place of its own."""
         values = self.in_channels(latent)
-        return self.runner(batch, self.site.putting(values, len(values))).double().cpu()
+        return self.runner(batch, self.site.putting(values, len(values))).cpu().double()
 
     def in_channels(self, latent: torch.Tensor) -> torch.Tensor:
         """(n, P, C) from the latent as users see it."""
@@ -176,7 +176,7 @@ def build(probe: Probe, X: Any, options: Options) -> ActivationMap:
     if options.extra:
         raise UsageError(f"the activation kernel takes no {', '.join(options.extra)}; it has no options")
     watch = Watch(site.ordinal)
-    output = runner(batch, watch).double().cpu()
+    output = runner(batch, watch).cpu().double()
     assert watch.call is not None and watch.output is not None
     latent = site.latents(watch.call, watch.output, rows)
     groups = site.features(watch.call, rows).shape[2]

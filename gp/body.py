@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gp.kernels import double
 from gp.site import Layout, Runner, Site, find, length, sample
 from gp.tracing import Watch, tensors
 from interpret.errors import NotTraceable
@@ -37,16 +38,16 @@ class Body:
         """Body (n, d) and outputs (n, *out) of one batch, float64."""
         rows = length(batch)
         watch = Watch(-1 if self.site is None else self.site.ordinal)
-        outputs = self.runner(batch, watch).double()
+        outputs = double(self.runner(batch, watch))
         parts = []
         if self.site is not None:
             if watch.call is None:
                 raise NotTraceable(
                     "the forward pass ran other operations on this batch than on the first one"
                 )
-            parts.append(self.site.features(watch.call, rows).double().reshape(rows, -1))
+            parts.append(double(self.site.features(watch.call, rows)).reshape(rows, -1))
         if self.with_input:
-            parts.extend(part.double().reshape(rows, -1) for part in tensors(batch) if len(part) == rows)
+            parts.extend(double(part).reshape(rows, -1) for part in tensors(batch) if len(part) == rows)
         body = _folded(torch.cat(parts, dim=1))
         return body, outputs.to(body.device)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gp.conditioning import as_numpy, left_out
-from gp.kernels import Array, by_row
+from gp.kernels import Array, by_row, double
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def observe(d: Distillation, X: Any) -> Observed:
     outputs, truths, latents, variances = [], [], [], []
     for block in d.run(X):
         mean, variance = d.at(block.features)
-        outputs.append(as_numpy(by_row(block.outputs.double())))
+        outputs.append(as_numpy(by_row(double(block.outputs))))
         truths.append(as_numpy(block.targets[:, d.heads.place, d.heads.channel]))
         latents.append(as_numpy(mean))
         variances.append(as_numpy(variance))

@@ -151,6 +151,11 @@ class Options:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+def double(values: torch.Tensor) -> torch.Tensor:
+    """float64, on the CPU where the device knows no such numbers (Apple's MPS)."""
+    return values.cpu().double() if values.device.type == "mps" else values.double()
+
+
 def by_row(values: torch.Tensor) -> torch.Tensor:
     """(N, everything else), also where there is nothing else."""
     return values.reshape(len(values), -1)

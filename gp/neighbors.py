@@ -68,7 +68,7 @@ def unpooled(d: Distillation, z: Tensor, head: int, whole: Array) -> Array:
     profile = pool[place].to(z)
     parts, alphas = [], whole[:, :, 0]
     for block in d.map.blocks(d.X, unpooled=True):  # type: ignore[union-attr, call-arg]
-        at_places = (block.features[group] - basis.center[group]) @ basis.rotation[group]
+        at_places = basis.one(group, block.features[group])
         kernel = torch.einsum("qe,npe,p->qnp", z, at_places, profile)
         total = kernel.sum(-1)
         share = torch.from_numpy(alphas[:, block.rows]).to(total) / torch.where(total == 0, 1.0, total)

@@ -25,6 +25,7 @@ from gp.mixtures import Inputs, inputs, mixtures
 from gp.site import Runner, length
 from gp.sphere import Coordinates, SphereMaps
 from gp.tails import Named
+from gp.tracing import tensors
 from gp.training import HELD, POOL, Read, data_notes, form_notes, trained
 from interpret.errors import DeadUnit, NotTraceable
 from interpret.probe import Probe
@@ -133,7 +134,7 @@ def build(plain: ActivationMap, X: Any, plan: Recipe) -> PlacedMap:
     mixed, mixed_values = _mixed(plain, data, generator)
     read = Read(train, values, mixed, mixed_values)
     plan = replace(plan, tolerance=1 - (1 - plan.tolerance) * _calm(plain, X))
-    coords, matched = trained(read, plan, generator, probe.address, next(probe.model.parameters()).device)
+    coords, matched = trained(read, plan, generator, probe.address, next(tensors(data.batch)).device)
     notes = (
         "One map for each channel is shared by all places, and the tail is the network's own.",
         *plain.notes,

@@ -41,14 +41,14 @@ class Basis:
     eigenvalues: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
-        """(G, ..., E) from raw features (G, ..., D)."""
+        """(G, ..., E) from raw features (G, ..., D) on any device."""
         groups, *middle, width = features.shape
-        h = features.reshape(groups, -1, width) - self.center[:, None]
+        h = features.to(self.center).reshape(groups, -1, width) - self.center[:, None]
         return (h @ self.rotation).reshape(groups, *middle, -1)
 
     def one(self, group: int, features: Tensor) -> Tensor:
         """(..., E) of one group from its raw features (..., D)."""
-        return (features - self.center[group]) @ self.rotation[group]
+        return (features.to(self.center) - self.center[group]) @ self.rotation[group]
 
     def raw(self, z: Tensor) -> Tensor:
         """Undo :meth:`__call__` on (G, R, E)."""

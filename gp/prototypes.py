@@ -90,8 +90,9 @@ def _best(
 def _result(
     d: Distillation, chosen: list[tuple[int, int]], sections: Tensor, target: Tensor, r2: list[float]
 ) -> Prototypes:
-    # The default driver leaves its pivots uninitialised: equal calls would differ in their last digits.
-    weight = torch.linalg.lstsq(sections.T, target[:, None], driver="gelsd").solution[:, 0]
+    # The default driver leaves its pivots uninitialised: equal calls would differ in their last digits. This one is
+    # for the CPU only.
+    weight = torch.linalg.lstsq(sections.T.cpu(), target[:, None].cpu(), driver="gelsd").solution[:, 0]
     index = np.array([i for i, _ in chosen])
     place = np.array([np.unravel_index(p, d.places) for _, p in chosen]) if d.places else None
     return Prototypes(

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gp.kernels import double
 from gp.mixtures import Inputs, combine, inputs, mixtures
 from gp.tangent import Outputs
 from interpret.errors import ModelNeeded, NotConverged, UsageError
@@ -108,8 +109,8 @@ def _check(steps: Any, rate: Any, task: Any) -> None:
 
 
 def _loss(values: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
-    error = values.double().reshape(len(values), -1) - mean.to(values.device)
-    return 0.5 * (error.square() * weight.to(values.device)).mean()
+    exact = double(values).reshape(len(values), -1)
+    return 0.5 * ((exact - mean.to(exact)).square() * weight.to(exact)).mean()
 
 
 def _probe(distillation: Distillation) -> Probe:
@@ -147,7 +148,7 @@ def _rows(data: Inputs, index: Tensor) -> Any:
 
 @torch.no_grad()
 def _values(outputs: Outputs, batch: Any) -> Tensor:
-    values: Tensor = outputs(batch).double().cpu()
+    values: Tensor = outputs(batch).cpu().double()
     return values.reshape(len(values), -1)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gp.affine import Call
+from gp.kernels import double
 from gp.mixtures import combine
 from gp.tracing import Recorder, Watch, first_row, tensors
 from interpret.errors import InterpretError, NotTraceable
@@ -24,12 +25,26 @@ from interpret.probing.state import frozen
 @contextmanager
 def exact_products() -> Iterator[None]:
     """TF32 off: it keeps ten bits of a product, and the GP's targets would carry that error."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    name, exact, switches = _precision()
+    before = [(switch, getattr(switch, name)) for switch in switches if getattr(switch, name) != exact]
     try:
+        for switch, _ in before:
+            setattr(switch, name, exact)
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+        for switch, value in before:
+            setattr(switch, name, value)
+
+
+def _precision() -> tuple[str, Any, tuple[Any, ...]]:
+    """The switches of TF32: torch has flags and, since 2.9, settings; once those are used flags cannot be read."""
+    cuda: Any = torch.backends.cuda
+    cudnn: Any = torch.backends.cudnn
+    try:
+        _ = cuda.matmul.allow_tf32, cudnn.allow_tf32
+    except RuntimeError:
+        return "fp32_precision", "ieee", (cuda.matmul, cudnn.conv, cudnn.rnn)
+    return "allow_tf32", False, (cuda.matmul, cudnn)
 
 
 #: Rows that experiments on the tail want at least, if there are so many.
@@ -50,7 +65,7 @@ def precise(probe: Probe, batch: Any) -> Probe:
     probe = snapshot(probe)
     try:
         other_probe = twin(probe)
-        own, other = Runner(probe)(batch).double(), Runner(other_probe)(_double(batch))
+        own, other = Runner(probe)(batch).cpu().double(), Runner(other_probe)(_double(batch)).cpu()
     except (InterpretError, RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError):
         return probe  # the model fixes its own types, or cannot be copied
     same = own.shape == other.shape and bool(
@@ -216,8 +231,8 @@ def _layout(watch: Watch, solo: Watch, operand: int, rows: int) -> Layout:
     """Which leading axis holds the examples: that on which the first example alone gives the same output."""
     assert watch.call is not None and solo.call is not None
     assert watch.output is not None and solo.output is not None
-    many = watch.call.operation.channels_last(watch.output, operand).double()
-    one = solo.call.operation.channels_last(solo.output, operand).double()
+    many = double(watch.call.operation.channels_last(watch.output, operand))
+    one = double(solo.call.operation.channels_last(solo.output, operand))
     tolerance = 1e-3 * (many.std() + 1e-12)
     for axis in range(many.ndim - 1):
         size = one.shape[axis] if many.ndim == one.ndim else 0

@@ -66,7 +66,7 @@ class Experiment:
     def __init__(self, runner: Runner, site: Site, batch: Any, rows: int, latent: torch.Tensor) -> None:
         self.runner, self.site, self.batch, self.rows = runner, site, batch, rows
         self.tolerance = TOLERANCES.get(latent.dtype, 2e-4)
-        self.latent = latent.double().cpu()
+        self.latent = latent.cpu().double()
         self.generator = torch.Generator().manual_seed(0)
         self.mean = self.latent.mean((0, 1))
         spread = self.latent.std((0, 1))
@@ -76,7 +76,7 @@ class Experiment:
         """(n, *out) float64. ``index`` chooses the batch rows behind the latents; by default all in order."""
         index = list(range(self.rows)) if index is None else index
         batch = first_row(self.batch, self.rows, index)
-        return self.runner(batch, self.site.putting(latent, len(index))).double().cpu()
+        return self.runner(batch, self.site.putting(latent, len(index))).cpu().double()
 
     def draw(self) -> torch.Tensor:
         """Random latents that spread as the real ones do."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gp.kernels import Array, Block, Heads, Options
+from gp.kernels import Array, Block, Heads, Options, double
 from gp.site import exact_products, snapshot
 from interpret.address import parse
 from interpret.errors import ModelError, UsageError
@@ -176,11 +176,12 @@ def project(
     except (ModelError, NotImplementedError, RuntimeError):
         values, slopes = _forward_mode(outputs, point, batch)
         first = slopes(directions[0])
-    features = values.new_empty(values[0].numel(), len(values), directions.count, dtype=torch.float64)
+    exact = double(values)
+    features = exact.new_empty(values[0].numel(), len(values), directions.count)
     for number in range(directions.count):
         slope = first if number == 0 else slopes(directions[number])
-        features[:, :, number] = slope.double().reshape(len(values), -1).T
-    return features, values.double()
+        features[:, :, number] = double(slope).reshape(len(values), -1).T
+    return features, exact
 
 
 Slopes = Callable[[dict[str, Tensor]], Tensor]

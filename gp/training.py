@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gp.matching import TOLERANCE, Matched, Problem, Recipe, match
 from gp.mixtures import Inputs
+from gp.site import exact_products
 from gp.sphere import Coordinates, SphereMaps, coordinates
 from interpret.errors import DeadUnit
 
@@ -53,7 +54,8 @@ def trained(
         queries[held],
         standard[held],
     )
-    matched = match(problem.to(device), plan)
+    with exact_products():
+        matched = match(problem.to(device), plan)
     return coords, _with_dead(matched, alive, read.values.shape[1], plan)
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import os
 import time
-import warnings
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import concept_forms as forms
+import concept_naive as naive
 import concept_tasks as tasks
 import numpy as np
 import torch
@@ -76,49 +76,6 @@ def least_logit(task: tasks.Task, model: torch.nn.Module, seed: int) -> np.ndarr
     points = task.sample(100_000, np.random.default_rng([seed, 78, *task.name.encode()]))
     logit, _ = tasks.network_gradient(model, points)
     return points[np.argsort(np.abs(logit))[:2_000]]
-
-
-def run_naive(seeds: int, only: set[str]) -> None:
-    """The naive baseline: symbolic regression of the logit itself, by gplearn where it is installed."""
-    try:
-        from gplearn.genetic import SymbolicRegressor
-    except ImportError:
-        print("gplearn is not installed: no naive baseline")
-        return
-    functions = ("add", "sub", "mul", "div", "sin", "sqrt", "log")
-    print("naive baseline (gplearn on the logit): task seed  |mean cos| with the label rule  cpu s")
-    for name, task in tasks.TASKS.items():
-        if task.agree is not None or (only and name not in only):
-            continue
-        for seed in range(min(seeds, 1)):
-            model = tasks.trained(task, seed)
-            x = task.sample(1_000, np.random.default_rng(seed))
-            logit, _ = tasks.network_gradient(model, x)
-            start = time.process_time()
-            found = SymbolicRegressor(
-                population_size=500,
-                generations=20,
-                function_set=functions,
-                random_state=seed,
-                parsimony_coefficient=0.01,
-            )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found.fit(x, logit)
-            points = tasks.near_boundary(task, seed)
-            step = 1e-5
-            numeric = np.column_stack(
-                [
-                    (found.predict(points + step * unit) - found.predict(points - step * unit)) / (2 * step)
-                    for unit in np.eye(points.shape[1])
-                ]
-            )
-            usable = np.linalg.norm(numeric, axis=1) > 0
-            cos = cosine(numeric[usable], task.gradient(points[usable])) if usable.any() else 0.0
-            print(
-                f"{name:4} {seed:4}  {cos:8.5f}  {time.process_time() - start:6.1f}  {str(found._program)[:80]}",
-                flush=True,
-            )
 
 
 def run_forms(seeds: int, only: set[str], listed: tuple[forms.Form, ...] = forms.FORMS) -> None:
@@ -343,7 +300,7 @@ def run_single(seeds: int, only: set[str]) -> None:
 
 
 SECTIONS = {
-    "tasks": run_tasks, "naive": run_naive, "forms": run_forms, "noise": run_noise, "claims": run_claims,
+    "tasks": run_tasks, "naive": naive.run, "forms": run_forms, "noise": run_noise, "claims": run_claims,
     "tied": run_tied, "intervals": run_intervals, "layer": run_layer, "wide": run_wide, "single": run_single,
     "workers": run_workers,
     "more": lambda seeds, only: run_forms(seeds, only, forms.MORE),

@@ -32,6 +32,8 @@ VOLATILE = frozenset({"seconds", "created"})
 SHARED = frozenset({"points"})
 #: Byte fields are stored by hash, for the same example is shown beside many neurons.
 _ARRAY, _BLOB = "$array", "$blob"
+#: What JSON holds as it is.
+_PLAIN = {str, int, bool}
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ def canonical(value: Any) -> bytes:
     ).encode("utf-8", "surrogatepass")
 
 
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind))
+
+
 class _Writer:
     """Collects arrays, blobs and volatile fields while the tree is turned into JSON."""
 
@@ -87,6 +94,11 @@ class _Writer:
         if isinstance(value, bytes):
             return self._blob(value)
         if isinstance(value, (tuple, list)):
+            kinds = {type(v) for v in value}
+            if kinds <= _PLAIN:
+                return list(value)
+            if kinds == {float}:
+                return [v if math.isfinite(v) else repr(v) for v in value]
             return [self.value(v, f"{path}.{i}") for i, v in enumerate(value)]
         if dataclasses.is_dataclass(value):
             return self._record(value, path)
@@ -94,12 +106,12 @@ class _Writer:
 
     def _record(self, value: Any, path: str) -> dict[str, Any]:
         out = {}
-        for f in dataclasses.fields(value):
-            place = f"{path}.{f.name}" if path else f.name
-            if f.name in VOLATILE:
-                self.volatile[place] = self.value(getattr(value, f.name), place)
+        for name in _fields(type(value)):
+            place = f"{path}.{name}" if path else name
+            if name in VOLATILE:
+                self.volatile[place] = self.value(getattr(value, name), place)
             else:
-                out[f.name] = self.value(getattr(value, f.name), place)
+                out[name] = self.value(getattr(value, name), place)
         return out
 
     def _array(self, value: np.ndarray, path: str) -> dict[str, str]:
@@ -208,6 +220,24 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind, vars(records))
 
 
+@cache
+def _rule(hint: Any) -> tuple[str, Any]:
+    """How a value of that annotation is built, and what is inside; looked up once for each annotation."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return "optional", next(a for a in typing.get_args(hint) if a is not type(None))
+    if origin is tuple:
+        return "tuple", typing.get_args(hint)
+    if isinstance(hint, type):
+        if dataclasses.is_dataclass(hint):
+            return "record", None
+        if hint is bytes:
+            return "bytes", None
+        if issubclass(hint, (Enum, float, int, str)):
+            return "scalar", None
+    return "none", None
+
+
 class _Builder:
     """Rebuilds the dataclass tree from its JSON, by the annotations."""
 
@@ -219,35 +249,36 @@ class _Builder:
         if not isinstance(body, dict):
             raise TypeError(f"{path or 'document'}: expected an object, found {type(body).__name__}")
         values = {}
-        for f in dataclasses.fields(kind):
-            place = f"{path}.{f.name}" if path else f.name
-            if f.name in VOLATILE and place in self._volatile:
-                values[f.name] = self.value(_hints(kind)[f.name], self._volatile[place], place)
-            elif f.name in body:
-                values[f.name] = self.value(_hints(kind)[f.name], body[f.name], place)
+        for name, hint in _hints(kind).items():
+            place = f"{path}.{name}" if path else name
+            if name in VOLATILE and place in self._volatile:
+                values[name] = self.value(hint, self._volatile[place], place)
+            elif name in body:
+                values[name] = self.value(hint, body[name], place)
         return kind(**values)
 
     def value(self, hint: Any, body: Any, path: str) -> Any:
-        origin = typing.get_origin(hint)
-        if origin in (typing.Union, types.UnionType):
-            inner = [a for a in typing.get_args(hint) if a is not type(None)]
-            return None if body is None else self.value(inner[0], body, path)
-        if isinstance(body, dict) and _ARRAY in body:
+        rule, inner = _rule(hint)
+        if rule == "optional":
+            return None if body is None else self.value(inner, body, path)
+        if type(body) is dict and _ARRAY in body:
             return self._array(body)
-        if origin is tuple:
-            return self._tuple(typing.get_args(hint), body, path)
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            return self.record(hint, body, path)
-        if hint is bytes:
-            return self._reader.blob(body[_BLOB]) if isinstance(body, dict) else base64.b64decode(body)
-        if isinstance(hint, type) and issubclass(hint, (Enum, float, int, str)):
+        if rule == "scalar":
             return body if hint is bool else hint(body)
+        if rule == "tuple":
+            return self._tuple(inner, body, path)
+        if rule == "record":
+            return self.record(hint, body, path)
+        if rule == "bytes":
+            return self._reader.blob(body[_BLOB]) if isinstance(body, dict) else base64.b64decode(body)
         raise TypeError(f"{path}: no rule for {hint!r}")
 
     def _tuple(self, arguments: tuple[Any, ...], body: Any, path: str) -> tuple[Any, ...]:
         if not isinstance(body, list):
             raise TypeError(f"{path}: expected a list, found {type(body).__name__}")
         if len(arguments) == 2 and arguments[1] is Ellipsis:
+            if arguments[0] in (float, int, str):
+                return tuple(map(arguments[0], body))
             return tuple(self.value(arguments[0], v, f"{path}.{i}") for i, v in enumerate(body))
         return tuple(
             self.value(a, v, f"{path}.{i}") for i, (a, v) in enumerate(zip(arguments, body, strict=True))

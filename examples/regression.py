@@ -52,6 +52,8 @@ print(
 # angles. `accuracy` lets it go on, so that shorter ones that are as good have their turn.
 
 # %%
+early = symbolic.fit(probe, X[train], names=NAMES, seed=SEED)
+print(f"ended early: {early.verdict} {early.expression}, misalignment {early.misalignment:.1e}")
 formula = symbolic.fit(probe, X[train], names=NAMES, seed=SEED, accuracy=1e-5)
 print(formula.frontier[["complexity", "misalignment", "expression"]].to_string())
 print(formula.verdict, formula.expression, "| link:", formula.link.text)

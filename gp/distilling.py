@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from gp.arrays import ArrayMap, source
-from gp.conditioning import fitted, gather, settle
+from gp.conditioning import Pass, fitted, gather, settle
 from gp.distillation import Distillation
 from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.posterior import METRICS
@@ -39,7 +40,11 @@ def distill(
         noise: a ratio σ² to the amplitude, or how to choose it: "auto" on the fidelity–cancellation frontier,
             "likelihood" by marginal likelihood, "loo" by generalised cross-validation.
         seed: of whatever is random (learned maps, projections, samples behind intervals).
-        options: of one kernel.
+        options: of one kernel: ``form``, ``steps``, ``dim``, ``shares``, ... of the learned one
+            (:class:`gp.matching.Recipe`), ``dimension`` of the tangent one.
+
+    Returns:
+        The distillation; predictions are (N, *out) float64 NumPy arrays in the output's own units.
 
     Raises:
         UsageError: X can be read only once, or the kernel, noise, seed or an option is unknown.
@@ -58,7 +63,6 @@ def distill(
         )
     check(X, seed)
     chosen, notes = kernel_of(kernel, probe, X, Options(seed, options))
-    metric = chosen.metric
     given: float | str | torch.Tensor = noise
     if chosen.noise is not None and noise == "auto":  # the map was made together with its noise
         given = torch.from_numpy(np.asarray(chosen.noise))
@@ -70,25 +74,12 @@ def distill(
     made = gather(blocks(), chosen.center, keep=True)
     refuse_constant(made.sums, probe.address)
     rows: Rows = made.kept if made.kept is not None else Streamed(blocks, made.examples)
-    metric, level, frontier = settle(made, metric, given, chosen.center)
-    return Distillation(
-        kernel=chosen.kind,
-        heads=chosen.heads,
-        posterior=fitted(made, metric, level, chosen.center, rows),
-        passed=made,
-        rows=rows,
-        row_ids=np.arange(made.examples),
-        places=chosen.places,
-        metric=metric,
-        center=chosen.center,
-        map=chosen,
+    return replace(
+        _conditioned(chosen, made, rows, given, seed),
         X=X,
-        seed=seed,
         notes=(*notes, *chosen.notes),
-        frontier=frontier,
         model_hash=model_hash(probe.model),
         tail=getattr(chosen, "function", None),
-        linear=chosen.linear,
         ndim=getattr(X, "ndim", None),
     )
 
@@ -111,11 +102,21 @@ def fit_features(
         center: whether the mean of the features is subtracted.
         metric: "half" (half-whitened), "raw" (scaled only), "full" (whitened), "none" (features as they are), or
             "auto" (the one with the least cancellation).
-        seed: of the samples.
+        seed: of the samples behind intervals.
+
+    Returns:
+        A distillation whose queries are features (N, D), and whose ``mean`` is (N,) or (N, L) in the targets' units.
+
+    Raises:
+        BadInput: no such form, shapes that do not fit, values that are not finite or whose squares overflow.
+        TooFewPoints: fewer than two rows.
+        DeadUnit: the features are constant.
+        UsageError: an unknown metric, noise or seed.
 
     """
     if metric != "auto" and metric not in METRICS:
         raise UsageError(f"no metric {metric!r}; there are auto, {', '.join(METRICS)}")
+    check(None, seed)
     rows_from = source(U, V)
     made = gather(rows_from.blocks(), center, keep=False)
     rows: Rows = Streamed(rows_from.blocks, made.examples)
@@ -124,25 +125,30 @@ def fit_features(
             "the features came from a one-shot iterator and are gone; pass an array, a callable or a list",
             made.examples,
         )
-    chosen, level, frontier = settle(made, metric, noise, center)
-    posterior = fitted(made, chosen, level, center, rows if rows_from.again else None)
     single = hasattr(V, "shape") and len(V.shape) == 1
-    shape = () if single else (posterior.baseline.shape[1],)
-    heads = Heads.plain(shape)
+    heads = Heads.plain(() if single else (made.sums.cross.shape[2],))
+    d = _conditioned(ArrayMap(heads, metric, center), made, rows, noise, seed)
+    return replace(d, map=ArrayMap(heads, d.metric, center), ndim=2)
+
+
+def _conditioned(chosen: FeatureMap, made: Pass, rows: Rows, noise: Any, seed: int) -> Distillation:
+    """The distillation of a feature map and the pass over its rows, which are read again if they can be."""
+    metric, level, frontier = settle(made, chosen.metric, noise, chosen.center)
+    readable = None if isinstance(rows, Gone) else rows
     return Distillation(
-        kernel="features",
-        heads=heads,
-        posterior=posterior,
+        kernel=chosen.kind,
+        heads=chosen.heads,
+        posterior=fitted(made, metric, level, chosen.center, readable),
         passed=made,
         rows=rows,
         row_ids=np.arange(made.examples),
-        places=(),
-        metric=chosen,
-        center=center,
-        map=ArrayMap(heads, chosen, center),
+        places=chosen.places,
+        metric=metric,
+        center=chosen.center,
+        map=chosen,
         seed=seed,
         frontier=frontier,
-        ndim=2,
+        linear=chosen.linear,
     )
 
 

@@ -80,24 +80,34 @@ def regularize(
     queries: Any = Inputs(combine(lambda *parts: torch.cat(parts), *batches), POOL + HELD, 1)
     held = _rows(queries, torch.arange(HELD))
     before = _agreement(mean[:HELD], _values(outputs, held))
-    trace: list[float] = []
-    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=rate)
-    for _ in range(steps):
+
+    def loss() -> Tensor:
         picked = HELD + torch.randint(POOL, (BATCH,), generator=generator)
-        loss = _loss(outputs(_rows(queries, picked)), mean[picked], weight[picked])
-        loss = loss if task is None else loss + task(student)
-        if not bool(torch.isfinite(loss)):
+        made = _loss(outputs(_rows(queries, picked)), mean[picked], weight[picked])
+        return made if task is None else made + task(student)
+
+    trace = _descend(student, loss, steps, rate)
+    for parameter, original in zip(student.parameters(), model.parameters(), strict=True):
+        parameter.grad = None
+        parameter.requires_grad_(original.requires_grad)
+    return Regularized(student, before, _agreement(mean[:HELD], _values(outputs, held)), trace)
+
+
+def _descend(student: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float) -> tuple[float, ...]:
+    """Adam on the loss; its trace."""
+    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=rate)
+    trace: list[float] = []
+    for _ in range(steps):
+        made = loss()
+        if not bool(torch.isfinite(made)):
             raise NotConverged(
                 f"the loss is not finite after {len(trace)} steps; use a smaller rate than {rate}"
             )
         optimizer.zero_grad()
-        loss.backward()
+        made.backward()
         optimizer.step()
-        trace.append(float(loss.detach()))
-    for parameter, original in zip(student.parameters(), model.parameters(), strict=True):
-        parameter.grad = None
-        parameter.requires_grad_(original.requires_grad)
-    return Regularized(student, before, _agreement(mean[:HELD], _values(outputs, held)), tuple(trace))
+        trace.append(float(made.detach()))
+    return tuple(trace)
 
 
 def _check(steps: Any, rate: Any, task: Any) -> None:

@@ -61,6 +61,39 @@ def test_the_chosen_noise_keeps_fidelity_and_the_likeliest_noise_is_the_likelies
     assert gp.fit_features(U, V, noise=0.7).frontier == ()
 
 
+def test_the_likeliest_noise_is_the_one_that_made_the_data():
+    rng = np.random.default_rng(1)
+    U = rng.normal(size=(600, 30))
+    amplitude, noise = 0.7**2, 3.0**2  # of the weights and of the observations: their ratio is what is chosen
+    V = U @ rng.normal(size=(30, 8)) * amplitude**0.5 + rng.normal(size=(600, 8)) * noise**0.5
+    d = gp.fit_features(U, V, noise="likelihood", metric="none", center=False)
+    assert d.noise == pytest.approx(noise / amplitude, rel=0.5)
+
+
+def test_the_noise_by_leave_one_out_is_as_good_as_leaving_out_one_by_one():
+    rng = np.random.default_rng(2)
+    U = rng.normal(size=(40, 20))
+    v = U @ rng.normal(size=20) * 0.3 + rng.normal(size=40)
+    d = gp.fit_features(U, v, noise="loo")
+
+    def left_out(noise):
+        fitted = gp.fit_features(U, v, noise=noise)
+        return ((fitted.leave_one_out()[:, 0] - v) ** 2).mean()
+
+    best = min(left_out(noise) for noise in 10.0 ** np.arange(-2, 4, 0.5))
+    assert left_out(d.noise) <= 1.05 * best
+    assert left_out(1e-6) > 1.2 * best
+
+
+@pytest.mark.parametrize("how", ["likelihood", "loo"])
+def test_other_choices_match_a_network_and_cancel_more(digits, how):
+    chosen, auto = (gp.distill(Probe(digits.net, "fc2"), digits.X[:400], noise=n) for n in (how, "auto"))
+    assert chosen.noise < auto.noise
+    figures, beside = chosen.fidelity(digits.X_test), auto.fidelity(digits.X_test)
+    assert figures["pearson"].min() >= 0.9999
+    assert figures["cancellation"].median() > beside["cancellation"].median()
+
+
 def test_an_exact_output_gets_the_largest_noise_within_tolerance():
     rng = np.random.default_rng(0)
     U = rng.normal(size=(300, 6))

@@ -61,7 +61,10 @@ def main() -> None:
         assert sweep(order, folder / "one").counts.done == asked.neurons
         kills: list[int] = []
         figures: dict[str, object] = {"neurons": asked.neurons}
-        with dask.config.set({"distributed.worker.daemon": True}):
+        # A LocalCluster closes for good what is away for a quarter of a minute: a worker that was killed and
+        # takes its time to start anew on a busy machine.
+        settings = {"distributed.worker.daemon": True, "distributed.deploy.lost-worker-timeout": "1 hour"}
+        with dask.config.set(settings):
             for name in ("calm", "killed"):
                 with distributed.LocalCluster(
                     n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50

@@ -20,6 +20,7 @@ _ABSENT = {
     "examples": "The example engine was not asked: nothing is said about which examples this unit goes by.",
 }
 _ENGINES = {"formula": ("symbolic", "formula"), "examples": ("gp", "examples")}
+_CALLED = {"formula": "symbolic", "examples": "example"}
 
 
 #: The link of a page that offers none.
@@ -68,7 +69,7 @@ def _absent(neuron: NeuronExplanation) -> tuple[tuple[str, str], ...]:
     for part, spoke in said.items():
         failures = [why for engine, why in neuron.failures if engine in _ENGINES[part]]
         if failures:
-            lines.append((part, f"The {_ENGINES[part][0]} engine stopped: {'; '.join(failures)}"))
+            lines.append((part, f"The {_CALLED[part]} engine stopped: {'; '.join(failures)}"))
         elif not spoke:
             lines.append((part, _ABSENT[part]))
     known = {engine for engines in _ENGINES.values() for engine in engines}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 NOTHING = Markup("")
+#: Rows of the frontier in a summary.
+_BRIEF = 4
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,13 @@ class Formula:
     failing: str
     nearest: Listing
     points: str
+
+    @property
+    def brief(self) -> tuple[Row, ...]:
+        """Four rows of the frontier for a summary: those around the chosen one, the first where none is."""
+        chosen = next((at for at, row in enumerate(self.rows) if row.chosen), 0)
+        first = max(0, min(chosen - 2, len(self.rows) - _BRIEF))
+        return self.rows[first : first + _BRIEF]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,12 @@ def digests(out: Path) -> list[tuple[str, str]]:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two worker processes with one thread each, which explain neurons as fake_sweep does."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    settings = {"distributed.worker.daemon": True, "distributed.admin.system-monitor.gil.enabled": False}
+    settings = {
+        "distributed.worker.daemon": True,
+        "distributed.admin.system-monitor.gil.enabled": False,
+        # Else a LocalCluster closes for good a worker that was killed and is slow to start anew.
+        "distributed.deploy.lost-worker-timeout": "1 hour",
+    }
     import dask
 
     with (

@@ -57,7 +57,7 @@ class Scale:
         values: list[float] = []
         for step in reversed(steps[: enough + 1]):
             first, last = np.ceil(self.low / step - 1e-9), np.floor(self.high / step + 1e-9)
-            values = [float(at) for at in np.arange(first, last + 1) * step]
+            values = [float(at) + 0.0 for at in np.arange(first, last + 1) * step]  # no −0
             if len(values) > 1:
                 break
         return [at for at in values if self._holds(at)]

@@ -133,7 +133,7 @@ def test_large_arrays_stay_in_the_store(samples: ModuleType, tmp_path: Path) -> 
         ),
         (
             {"examples": None, "failures": (("gp", "too few points"),)},
-            "The gp engine stopped: too few points",
+            "The example engine stopped: too few points",
         ),
         ({"formula": None, "examples": None}, "The example engine was not asked"),
         ({"failures": (("suspects", "one class only"),)}, "suspects: one class only"),

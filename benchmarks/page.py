@@ -122,6 +122,7 @@ def section(asked: Section, smoke: bool, gpex: str | None) -> tuple[str, bool]:
     for part in asked.parts:
         arguments = (part.smoke if smoke else part.arguments).split()
         if smoke and not part.smoke:
+            out.append(f"`python benchmarks/{part.script} {part.arguments}` is left out of the rehearsal.\n")
             continue
         if gpex and part.script == "peer_gp.py":
             arguments += ["--gpex", gpex]

@@ -1,5 +1,7 @@
-"""The constants behind docs/scale.md, in CPU seconds of one core: what one neuron, one layer, one example
-costs.
+"""The figures of docs/scale.md: what one neuron, one layer, one example costs, and what follows for very many.
+
+Costs are CPU seconds of one core on an MLP of two hidden layers with 32 units, 4 inputs and 500 rows; the plan is
+arithmetic on what was just measured. Prints the page's two tables, and all figures as one line of JSON.
 
     python benchmarks/scale.py [--units 12]
 """
@@ -19,6 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # beside this file lies one named gp
 from sweep import prepare
 
+from interpret.report import write
 from interpret.store import create_run
 from interpret.sweeping.session import Order, Session, one_thread
 
@@ -47,8 +50,10 @@ def storing(session: Session, units: int) -> dict[str, float]:
         seconds = cpu(lambda: [run.add(e) for e in made[1:]])
         run.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         base = (Path(temporary) / "run.sqlite").stat().st_size
+        write(run, Path(temporary) / "warm.html")
+        reporting = cpu(lambda: write(run, Path(temporary) / "report.html"))
         files = sum(p.stat().st_size for p in (Path(temporary) / "arrays").rglob("*.safetensors"))
-    return {"ms": round(1000 * seconds / (units - 1), 2), "database_kB": round(base / units / 1e3, 1),
+    return {"ms": round(1000 * seconds / (units - 1), 2), "report_ms": round(1000 * reporting / units, 1), "database_kB": round(base / units / 1e3, 1),
             "arrays_kB": round(files / units / 1e3, 1)}  # fmt: skip
 
 
@@ -73,6 +78,60 @@ def rows(session: Session) -> dict[str, float]:
     }
 
 
+#: What the plan is for: neurons, layers they are in, examples, neurons in one run, cores.
+NEURONS, LAYERS, EXAMPLES, RUN, CORES = 10**7, 10**4, 10**9, 10**5, 1000
+
+
+def measured(f: dict[str, dict[str, float]]) -> list[tuple[str, str, str]]:
+    """(what, cost, grows with) of each constant."""
+    store, rows_ = f["store"], f["examples"]
+    return [
+        ("GP of a layer: sums, eigenvectors, figures, once for all of its units", f"{f['gp']['layer_cpu_s']:.2f} s",
+         "rows · D², D³"),
+        ("GP page of one unit", f"{f['gp']['neuron_cpu_s']:.3f} s", "rows shown"),
+        ("formula of one unit: search, intervals, controls", f"{f['symbolic']['neuron_cpu_s']:.2f} s",
+         "difficulty; at most 4,000 rows are used"),
+        ("gradient of one unit, one example", f"{rows_['gradient_us']:.2f} µs",
+         "the network's own forward and backward pass"),
+        ("GP sums, one example, D = 256", f"{rows_['gp_sums_256_us']:.0f} µs", "D²"),
+        ("storing one neuron", f"{store['ms']:.1f} ms", "arrays kept"),
+        ("one neuron's share of the report", f"{store['report_ms']:.0f} ms", "points and examples shown"),
+        ("a neuron in the database", f"{store['database_kB']:.1f} kB", "frontier rows, neighbors, pictures"),
+        ("a neuron's arrays", f"{store['arrays_kB']:.0f} kB", "points · inputs"),
+    ]  # fmt: skip
+
+
+def plan(f: dict[str, dict[str, float]]) -> list[tuple[str, str, str]]:
+    """(part, total, how it is split) for NEURONS in LAYERS, and EXAMPLES."""
+    store = f["store"]
+    formulas = NEURONS * f["symbolic"]["neuron_cpu_s"] / 3600
+    storing = NEURONS * store["ms"] / 1000 / 3600
+    sums = EXAMPLES * f["examples"]["gp_sums_256_us"] / 1e6 / 3600
+    gradients = EXAMPLES * f["examples"]["gradient_us"] / 1e6 / 3600
+    runs = NEURONS // RUN
+    return [
+        (f"formulas, {f['symbolic']['neuron_cpu_s']:.2f} s each", f"{formulas:,.0f} core-hours",
+         f"by neuron; {CORES:,} cores take {formulas / CORES:.1f} hours"),
+        (f"GP pages, {f['gp']['neuron_cpu_s']:.3f} s each", f"{NEURONS * f['gp']['neuron_cpu_s'] / 3600:,.0f} core-hours",
+         "by layer"),
+        (f"GPs of {LAYERS:,} layers", f"{LAYERS * f['gp']['layer_cpu_s'] / 3600:,.1f} core-hours", "by layer"),
+        (f"storing, {store['ms']:.1f} ms each", f"{storing:,.0f} hours of one coordinator",
+         f"by run: {runs} runs of {RUN:,} neurons; ten coordinators take {storing / 10:.1f} hours"),
+        ("database", f"{NEURONS * store['database_kB'] / 1e6:,.0f} GB", f"{runs} files of {RUN * store['database_kB'] / 1e3:,.0f} MB"),
+        ("arrays", f"{NEURONS * store['arrays_kB'] / 1e6:,.0f} GB", f"{NEURONS:,} files, by run"),
+        ("workers that one coordinator keeps busy", f"{1000 * f['symbolic']['neuron_cpu_s'] / store['ms']:,.0f}",
+         "beyond them, a run per group of layers"),
+        (f"GP sums of {EXAMPLES:,} examples, D = 256", f"{sums:,.1f} core-hours", "by example; sums add up"),
+        (f"gradients of one unit at {EXAMPLES:,} examples", f"{gradients:,.1f} core-hours", "by example"),
+        (f"rows of U for {EXAMPLES:,} examples, D = 256", f"{EXAMPLES * 256 * 8 / 1e12:,.1f} TB", "not kept (`rows=False`)"),
+    ]  # fmt: skip
+
+
+def table(heads: tuple[str, str, str], rows_: list[tuple[str, str, str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ("---",) * 3, *rows_))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--units", type=int, default=12)
@@ -80,12 +139,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder, 32)
-        figures: dict[str, object] = {}
+        figures: dict[str, dict[str, float]] = {}
         for engine in ("gp", "symbolic", "both"):
             shared, each, session = neurons(folder, engine, asked.units)
             figures[engine] = {"layer_cpu_s": round(shared, 3), "neuron_cpu_s": round(each, 3)}
         figures["store"] = storing(session, asked.units)
         figures["examples"] = rows(session)
+    print(table(("what", "cost", "grows with"), measured(figures)))
+    print()
+    print(table(("part", "total", "how it is split"), plan(figures)))
+    print()
     print(json.dumps(figures))
 
 

@@ -46,6 +46,7 @@ _ATTRIBUTES = frozenset(
 _VALUE = re.compile(r"[\w.+%\- ]{1,30}")
 _ENTITY = re.compile(r"&(?!amp;|lt;|gt;|quot;|apos;|#)(\w+;)")
 _JOINING = frozenset({"+", "-", "−"})
+_FENCES = frozenset("()[]{}|")
 _WITH_TEXT = frozenset({"mi", "mn", "mo", "mtext"})
 #: Longer formulas are shown as text: a browser would spend seconds on them, and nobody reads them.
 LONGEST = 40_000
@@ -74,14 +75,33 @@ def _chunks(root: ElementTree.Element) -> list[str]:
     while len(terms) == 1 and _name(terms[0]) in ("mrow", "mstyle", "semantics"):
         terms = terms[0]
     chunks: list[list[str]] = [[]]
-    for child in terms:
-        joins = _name(child) == "mo" and (child.text or "").strip() in _JOINING and bool(chunks[-1])
-        if joins:
+    for child in _terms(terms):
+        if _joins(child) and chunks[-1]:
             chunks.append([])
             # At the start of an element an operator would be taken for a sign, and set without its spaces.
             child.set("form", "infix")
         chunks[-1].append(_rebuilt(child))
     return ["".join(chunk) for chunk in chunks]
+
+
+def _terms(sum_: ElementTree.Element) -> list[ElementTree.Element]:
+    """Terms and signs of a sum whose first term may be a sum in turn, as ((a + b) + c) is when a tree is written."""
+    children = list(sum_)
+    while len(children) > 1 and _joins(children[1]) and _name(children[0]) == "mrow" and _is_sum(children[0]):
+        children = [*children[0], *children[1:]]
+    return children
+
+
+def _joins(element: ElementTree.Element) -> bool:
+    return _name(element) == "mo" and (element.text or "").strip() in _JOINING
+
+
+def _is_sum(element: ElementTree.Element) -> bool:
+    """Whether signs stand in it at the top level, and no parentheses, inside which none may be broken off."""
+    signs = {(child.text or "").strip() for child in element if _name(child) == "mo"}
+    if not signs and len(element) == 1 and _name(element[0]) == "mrow":
+        return _is_sum(element[0])
+    return bool(signs & _JOINING) and not signs & _FENCES
 
 
 def _parsed(mathml: str) -> ElementTree.Element | None:

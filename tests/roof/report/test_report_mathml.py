@@ -89,3 +89,15 @@ def test_any_name_is_only_ever_text(name: str) -> None:
     shown = formula(made, name)
     tree = ElementTree.fromstring(str(shown).replace("\x00", ""))
     assert {element.tag for element in tree.iter()} <= {"span", "math", "mi", "code"}
+
+
+def test_a_sum_written_as_a_tree_breaks_at_every_term() -> None:
+    def mrow(*parts: str) -> str:
+        return f"<mrow>{''.join(parts)}</mrow>"
+
+    a, b, c, d = (f"<mi>{letter}</mi>" for letter in "abcd")
+    plus, minus, times = "<mo>+</mo>", "<mo>-</mo>", "<mo>⁢</mo>"
+    nested = mrow(mrow(mrow(mrow(a, plus, mrow(b, times, c))), minus, c), plus, d)
+    assert str(formula(f"<math>{nested}</math>")).count("<math>") == 4
+    fenced = mrow(mrow("<mo>(</mo>", a, plus, b, "<mo>)</mo>", times, c), plus, d)
+    assert str(formula(f"<math>{fenced}</math>")).count("<math>") == 2, "never inside parentheses"

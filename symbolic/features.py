@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 #: A feature whose largest gradient exceeds its median by this factor explodes somewhere and is dropped.
 EXPLODING = 1e5
+#: A feature varies when its values differ by more than this share of the largest.
+VARYING = 1e-11
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def valid(bank: Bank) -> Bank:
     with np.errstate(all="ignore"):
         length = np.sqrt((bank.gradients**2).sum(-1))
         top, middle = length.max(1), np.median(length, axis=1)
-        fine = np.isfinite(bank.values).all(1) & np.isfinite(top) & (top > 1e-9)
+        fine = np.isfinite(bank.values).all(1) & np.isfinite(top) & (top > 0)
+        # A value that never moves has a gradient of rounding errors; inputs and gradients may be of any size.
+        fine &= np.ptp(bank.values, axis=1) > VARYING * np.abs(bank.values).max(1)
         # A feature may be flat on most points (its median slope zero) and still matter: compare with its mean too.
         fine &= top < EXPLODING * np.maximum(middle, 1e-3 * length.mean(1))
     return bank.take(np.flatnonzero(fine))

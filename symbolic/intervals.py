@@ -13,7 +13,7 @@ from symbolic.expression import constants, linear, with_constants
 from symbolic.formula import Coefficient
 from symbolic.polish import Candidate, Field, candidate, polish, resample
 from symbolic.printing import text
-from symbolic.scoring import ROUNDING, Scored, plain, row_of
+from symbolic.scoring import ROUNDING, Scored, plain, rounded, row_of
 from symbolic.simplify import tidy
 from symbolic.targets import Targets
 
@@ -105,16 +105,23 @@ def _no_worse(trial: Scored, row: Scored) -> bool:
 def snapped(row: Scored, found: tuple[Coefficient, ...], targets: Targets) -> Scored:
     """The row with constants replaced by known numbers inside their intervals, where its score allows."""
     m = len(row.candidate.coefficients)
-    for k in range(len(found)):
-        if k == 0:
-            continue
+    fixed = set()
+    for k in range(1, len(found)):
         value = known_number(found[k].low, found[k].high)
         if value is None or value == found[k].value:
             continue
         trial = row_of(_replaced(row.candidate, k, m, value), targets)
         if trial is not None and _no_worse(trial, row):
             row = trial
-    return row
+            fixed.add(k)
+    return _polished_again(row, frozenset(fixed), targets) if fixed else row
+
+
+def _polished_again(row: Scored, fixed: frozenset[int], targets: Targets) -> Scored:
+    """The row with its other constants polished: errors of constants go together, and some are mended now."""
+    better, _ = polish(row.candidate, Field(targets, targets.fit, row.candidate.user), rounds=6, fixed=fixed)
+    trial = row_of(rounded(better), targets)
+    return trial if trial is not None and trial.fitted <= row.fitted and _no_worse(trial, row) else row
 
 
 def _replaced(found: Candidate, k: int, m: int, value: float) -> Candidate:

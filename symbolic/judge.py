@@ -17,6 +17,9 @@ from symbolic.link import Link
 from symbolic.scoring import Scored
 from symbolic.targets import Targets
 
+#: A bound on the misalignment is worth something from this many held-out points on.
+FEWEST_HELD_OUT = 30
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -85,6 +88,9 @@ def _short_of_exact(row: Scored, link: Link | None, targets: Targets) -> tuple[l
             f"the upper 95 % bound of the held-out misalignment is {row.upper:.2g}; EXACT needs {EXACT_MISALIGNMENT:g}"
         )
         advice.append("more points, more operators or more terms may close the gap")
+    if len(targets.held_out) < FEWEST_HELD_OUT:
+        reasons.append(f"only {len(targets.held_out)} points were held out; EXACT needs {FEWEST_HELD_OUT}")
+        advice.append("pass more points")
     if len(targets.effective_inputs) < 2:
         reasons.append("only one input matters, so the gradient's direction carries no information")
     if link is None:

@@ -156,11 +156,16 @@ def anchor(found: Candidate, field_: Field) -> int:
 
 
 def polish(
-    found: Candidate, field_: Field, rounds: int = 25, patience: float = np.inf
+    found: Candidate,
+    field_: Field,
+    rounds: int = 25,
+    patience: float = np.inf,
+    fixed: frozenset[int] = frozenset(),
 ) -> tuple[Candidate, float]:
     """Levenberg–Marquardt on the residual t − û; returns the candidate, signed so mean cos > 0, and its loss.
 
     With ``patience`` a start that has not fallen below that loss nor by a third after four rounds is given up.
+    Parameters at the positions ``fixed`` stay, and the first coefficient with them.
     """
     values = field_.value(found)
     if not np.isfinite(values).all():
@@ -169,8 +174,8 @@ def polish(
         found = replace(found, coefficients=tuple(-c for c in found.coefficients))
         values = -values
     loss = float(gram.misalignment(values))
-    held = anchor(found, field_)
-    moving = np.arange(len(parameters(found))) != held
+    moving = np.ones(len(parameters(found)), dtype=bool)
+    moving[[0, *fixed] if fixed else anchor(found, field_)] = False
     if not moving.any():
         return found, loss
     damping, began = 1e-4, loss

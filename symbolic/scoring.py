@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -140,6 +140,15 @@ def plain(found: Candidate, field_: Field) -> Candidate:
     features = tuple(simplified(tree, found.user) for tree in found.features)
     again = candidate(linear(found.coefficients, features), found.user)
     return found if again is None else again
+
+
+def rounded(found: Candidate) -> Candidate:
+    """The candidate with its coefficients and free constants as printed."""
+    return replace(
+        found,
+        coefficients=tuple(_round(c) for c in found.coefficients),
+        features=tuple(_rounded(b, free) for b, free in zip(found.features, found.free, strict=True)),
+    )
 
 
 def _round(value: float) -> float:

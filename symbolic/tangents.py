@@ -54,8 +54,14 @@ def _basis(scaled: Array, spread: Array) -> tuple[Array, int]:
     return np.linalg.qr((right[:rank] * spread).T)[0], rank
 
 
-def _local(scaled: Array, spread: Array) -> tuple[Array | None, int, str]:
+def _local(rows: Array, spread: Array) -> tuple[Array | None, int, str]:
+    # A neighborhood of copies of one row has no directions at all.
+    places, member = np.unique(rows, axis=0, return_inverse=True)
+    copies = len(places) < len(rows)
+    scaled = _filled(places if copies else rows)
     count, width = scaled.shape
+    if count < 40 * width:
+        return None, width, ""
     size = 3 * width + 4
     anchors = np.linspace(0, count - 1, min(count, 60)).astype(int)
     singular = _spectra(scaled, anchors, size)[0]
@@ -70,7 +76,21 @@ def _local(scaled: Array, spread: Array) -> tuple[Array | None, int, str]:
         f"the points lie on a curved set of dimension {rank} in {width} inputs: gradients are compared within its "
         f"tangent spaces, estimated from neighborhoods of {size} points"
     )
-    return q @ np.swapaxes(q, 1, 2), rank, text
+    projector = q @ np.swapaxes(q, 1, 2)
+    return projector[member.reshape(-1)] if copies else projector, rank, text
+
+
+def _filled(scaled: Array) -> Array:
+    """Columns of few different values (whole numbers, flags) spread out by half a step: between their values there is
+    room, which neighborhoods of rows with equal values would hide.
+    """
+    result = scaled.copy()
+    rng = np.random.default_rng(0)
+    for k in range(scaled.shape[1]):
+        values = np.unique(scaled[:, k])
+        if 2 <= len(values) < len(scaled) / 4:
+            result[:, k] += np.median(np.diff(values)) * rng.uniform(-0.5, 0.5, len(scaled))
+    return result
 
 
 def _spectra(scaled: Array, rows: NDArray[np.int64], size: int) -> tuple[Array, Array]:

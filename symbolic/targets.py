@@ -129,6 +129,9 @@ def build(
         g = _apply(projector, g)
     # The gradient in a column that never varies says nothing that the data could confirm.
     g = np.where(x.std(0) > 0, g, 0.0)
+    # Gradients of any size: their squares must neither vanish nor overflow.
+    size = float(np.abs(g).max()) or 1.0
+    g = g / size
     keep = _directed(g, v, dropped)
     keep = keep[_near_boundary(v, keep, focus, dropped, notes)]
     if len(keep) < FEWEST:
@@ -142,7 +145,7 @@ def build(
     return Targets(
         points=x[keep],
         directions=directions,
-        norms=norms,
+        norms=norms * size,
         values=None if v is None else v[keep],
         weights=np.ones(len(keep)),
         fit=fit,

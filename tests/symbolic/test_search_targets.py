@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import symbolic
 from interpret.errors import BadInput, DeadUnit, NameMismatch, TooFewPoints, UsageError
+from interpret.outcome import Verdict
 from symbolic import screening, tangents, targets
 
 
@@ -145,3 +147,51 @@ def test_compressing_to_a_few_inputs_keeps_every_cosine(tied: bool) -> None:
     a, b = found.project(wide[None])[0], small.project(narrow[None])[0]
     np.testing.assert_allclose(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1), atol=1e-9)
     np.testing.assert_allclose((a * found.directions).sum(1), (b * small.directions).sum(1), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["0..2", "0..9", "flag beside others", "rounded"])
+def test_columns_of_few_values_are_no_curved_set(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (1_000, 3))
+    if kind == "rounded":
+        x = np.round(x, 1)
+    elif kind == "flag beside others":
+        x[:, 0] = rng.integers(0, 2, 1_000)
+    else:
+        x = rng.integers(0, int(kind[-1]) + 1, (1_000, 3)).astype(float)
+    g = np.column_stack([x[:, 1], x[:, 0], 2 * x[:, 2]])
+    found = targets.build(x, g, x[:, 0] * x[:, 1] + x[:, 2] ** 2)
+    assert found.projector is None
+    formula = symbolic.fit_gradients(x, g, x[:, 0] * x[:, 1] + x[:, 2] ** 2, engine="eigen", accuracy=1.5e-3)
+    assert formula.expression == "x0 * x1 + x2^2"
+    assert formula.verdict is Verdict.EXACT
+
+
+def test_a_curved_set_given_twice_is_still_curved() -> None:
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-np.pi, np.pi, 4_000)
+    x = np.column_stack([np.cos(angle), np.sin(angle), rng.uniform(-1, 1, 4_000)])
+    x = np.concatenate([x, x])
+    found = targets.build(x, np.column_stack([np.ones(8_000), np.zeros(8_000), 2 * x[:, 2]]))
+    assert found.manifold_dimension == 2
+    radial = np.column_stack([found.points[:, :2], np.zeros(len(found.points))])
+    left = np.einsum("nd,nde->ne", radial, found.projector)
+    assert np.median(np.linalg.norm(left, axis=1)) < 0.1
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e6, 1e12])
+@pytest.mark.parametrize("length", [1e-200, 1e200])
+def test_inputs_and_gradients_may_be_of_any_size(size: float, length: float) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (400, 3))
+    g = np.column_stack([2 * x[:, 0] - x[:, 2], 4 * x[:, 1], -x[:, 0]])
+    v = x[:, 0] ** 2 + 2 * x[:, 1] ** 2 - x[:, 0] * x[:, 2]
+    formula = symbolic.fit_gradients(size * x, length * g, v, engine="eigen", accuracy=1.5e-3)
+    assert formula.expression == "x0^2 - x0 * x2 + 2 * x1^2"
+    assert formula.verdict is Verdict.EXACT
+
+
+def test_few_held_out_points_are_not_enough_for_exact() -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (40, 2))
+    formula = symbolic.fit_gradients(x, x * [2.0, 4.0], x[:, 0] ** 2 + 2 * x[:, 1] ** 2, engine="eigen")
+    assert formula.verdict is Verdict.APPROXIMATE
+    assert any("held out" in reason for reason in formula.reasons)

@@ -48,7 +48,7 @@ class ActivationMap:
     function: Named | None = None
     notes: tuple[str, ...] = ()
     kind: str = "activation"
-    metric: str = "half"
+    metric: str = "auto"
     center: bool = True
     noise: Array | None = None
 

@@ -172,7 +172,9 @@ def choose(curves: list[Curve], how: str = "auto", tolerance: float = TOLERANCE)
             at = int(np.nanargmax(mean))
             candidates.append((-float(mean[at]), 0.0, c.metric, float(c.noise[at])))
             continue
-        allowed = (1 - mean) <= (1 - best) * (1 + SHARE) + tolerance
+        if (1 - mean.max()) > (1 - best) * (1 + SHARE) + tolerance:
+            continue  # a metric that cannot match as closely is out; noise is judged by its own metric's best
+        allowed = (1 - mean) <= (1 - mean.max()) * (1 + SHARE) + tolerance
         allowed &= (1 - worst) <= (1 - worst.max()) * (1 + SHARE) + 2 * tolerance
         if not allowed.any():
             allowed = mean >= mean.max()

@@ -112,7 +112,10 @@ class FeatureMap(Protocol):
 
     @property
     def metric(self) -> str:
-        """``half``: half-whiten the raw features, unit mean k(x, x). ``none``: they are u(x) themselves."""
+        """``auto``: the one of half-whitened, raw and whitened features that cancels least, half-whitened in doubt.
+
+        ``none``: the raw features are u(x) themselves.
+        """
 
     @property
     def center(self) -> bool:

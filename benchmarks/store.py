@@ -53,6 +53,7 @@ QUERIES: dict[str, tuple[str | None, dict[str, object]]] = {
     "uses": (None, {"uses": "x3"}),
     "uses and has": (None, {"uses": ["x3", "x5"], "has": ["sin"]}),
     "verdict": (None, {"verdict": "EXACT"}),
+    "data and model": (None, {"data": "dddd", "model": "net:model"}),
     "min_alignment": (None, {"min_alignment": 0.999}),
     "where": (None, {"where": "r2 > 0.9 and terms <= 2 or address ~ '*[7]'"}),
     "like": (None, {"like": "2*x3*x5 + 1"}),

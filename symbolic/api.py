@@ -115,9 +115,10 @@ def fit_gradients(
 ) -> Formula:
     """The same as `fit` from arrays of any framework: points (N, d), gradients (N, d), values (N,) or None.
 
-    Without values there is no link, and no verdict of EXACT. As the gradients may be exact, the search goes on until
-    a misalignment of 1e-9 unless ``accuracy`` says otherwise; for a trained network's 1.5e-3 is faster. ``device``
-    None stands for NumPy.
+    Without values there is no link, no verdict of EXACT, and nothing that says where a classifier's decision boundary
+    is: all points count alike, also those far from it, where training leaves the direction loose. As the gradients may
+    be exact, the search goes on until a misalignment of 1e-9 unless ``accuracy`` says otherwise; for a trained
+    network's 1.5e-3 is faster. ``device`` None stands for NumPy.
     """
     started = time.monotonic()
     settings = settings_of(

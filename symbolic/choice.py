@@ -31,6 +31,8 @@ NOISE_SHARE = 0.03
 NEARLY_BEST = 1.25
 #: Rows within this of the best price may still be chosen, once their constants are snapped; so many are looked at.
 CLOSE, CONTENDERS = 1.5, 3
+#: A formula that costs this much more than the chosen one is no rival: it only has more to fit with.
+LIKE_LENGTH = 9.0
 
 
 def frontier(rows: Sequence[Scored]) -> list[Scored]:
@@ -116,9 +118,9 @@ def alternatives(rows: Sequence[Scored], chosen: Scored, targets: Targets) -> li
 
 
 def rivals(others: Sequence[Scored], chosen: Scored) -> list[Scored]:
-    """Alternatives that are more than the chosen formula with terms added."""
-    own = _shapes(chosen.tree)
-    return [row for row in others if own - _shapes(row.tree)]
+    """Alternatives of like length that are more than the chosen formula with terms added."""
+    own, longest = _shapes(chosen.tree), chosen.cost + LIKE_LENGTH
+    return [row for row in others if row.cost <= longest and own - _shapes(row.tree)]
 
 
 def _shapes(tree: Tree) -> Counter[Tree]:

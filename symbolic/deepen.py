@@ -17,7 +17,7 @@ from symbolic import evolve, features, gram, limits, screening, structure, suppo
 from symbolic.backends.base import Progress, Settings
 from symbolic.expression import Tree, Variable, complexity, linear, substitute
 from symbolic.features import Bank, Grammar
-from symbolic.findings import DONE, Findings, priced
+from symbolic.findings import DONE, Findings, priced, printed_nodes
 from symbolic.polish import Candidate, Field, candidate, polish
 from symbolic.scoring import tidy
 from symbolic.targets import Targets
@@ -343,7 +343,7 @@ class Run:
 
     def note(self, tree: Tree, loss: float) -> None:
         """Enter a tree with its misalignment, unless it is too long to be printed."""
-        if complexity(tree) > self.settings.max_complexity + SLACK:
+        if printed_nodes(tree) > self.settings.max_complexity + SLACK:
             return
         if self.consistent is not None and not self.consistent(tree):
             return

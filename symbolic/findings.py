@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symbolic.expression import Tree
+from symbolic.expression import Tree, complexity, expand_terms, variables
 from symbolic.sizes import order
 
 #: Below this misalignment nothing is left to find.
@@ -15,6 +15,8 @@ SHORT = 20.0
 PRICE = 0.2
 #: Formulas this near the leading one, and at most so much longer, are its rivals; so many are scored.
 NEAR, LONGER, RIVALS = 1.3, 4.0, 4
+#: Coefficients whose ratio is this near one are printed without it, once they are polished.
+EQUAL = 0.01
 
 
 class Findings(dict[Tree, float]):
@@ -66,3 +68,13 @@ class Findings(dict[Tree, float]):
 def priced(loss: float, tree: Tree) -> float:
     """The log of a misalignment and the length it is reached with."""
     return float(np.log(max(loss, DONE)) + PRICE * order(tree))
+
+
+def printed_nodes(tree: Tree) -> int:
+    """The nodes a tree will have when printed: scaled so that as many coefficients as can be are one, and vanish."""
+    terms = [(abs(c), feature) for c, feature in expand_terms(tree) if variables(feature) and c]
+    if not terms:
+        return complexity(tree)
+    sizes = np.array([c for c, _ in terms])
+    alike = (np.abs(sizes[:, None] / sizes[None] - 1) < EQUAL).sum(0).max()
+    return sum(complexity(b) for _, b in terms) + len(terms) - 1 + 2 * (len(terms) - int(alike))

@@ -54,7 +54,9 @@ def judge(
 def _said_of_rivals(count: int) -> tuple[str, ...]:
     if count == 0:
         return ()
-    some = "another formula fits" if count == 1 else f"{count} other formulas fit"
+    some = (
+        "another formula of like length fits" if count == 1 else f"{count} other formulas of like length fit"
+    )
     return (
         f"{some} these points as well within the noise: the data cannot tell which is meant, see the alternatives",
     )

@@ -8,7 +8,8 @@ import pytest
 import symbolic
 from interpret.outcome import Verdict
 from symbolic import assemble, choice, controls, intervals, limits, scoring, targets
-from symbolic.expression import value_and_gradient
+from symbolic.expression import complexity, value_and_gradient
+from symbolic.findings import printed_nodes
 from symbolic.parser import parse
 from symbolic.polish import Field, candidate, polish
 from symbolic.scoring import row_of
@@ -160,3 +161,20 @@ def test_an_interrupt_after_scoring_claims_nothing_and_keeps_the_frontier(
     assert formula.verdict is Verdict.NONE
     assert formula.misalignment < 1e-6
     assert "controls" in formula.reasons[0]
+
+
+def test_coefficients_that_will_vanish_do_not_count_against_the_length() -> None:
+    tree = parse("0.31*x0^2 + 0.62*x1^2 + 0.3100001*x2^2", NAMES)
+    assert printed_nodes(tree) == complexity(parse("x0^2 + 2*x1^2 + x2^2", NAMES))
+    assert printed_nodes(parse("x0", NAMES)) == 1
+
+
+def test_a_long_sum_on_symmetric_matrices_is_found_whole() -> None:
+    rng = np.random.default_rng(0)
+    m = rng.standard_normal((1_000, 3, 3))
+    m = 0.5 * (m + np.swapaxes(m, 1, 2))
+    noise = rng.standard_normal((1_000, 3, 3))
+    g = (2 * m + 2 * (noise - np.swapaxes(noise, 1, 2))).reshape(1_000, 9)
+    formula = symbolic.fit_gradients(m.reshape(1_000, 9), g, (m**2).sum((1, 2)), engine="eigen")
+    assert formula.verdict is Verdict.EXACT
+    assert formula.misalignment < 1e-6

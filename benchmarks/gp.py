@@ -4,10 +4,10 @@
         [--only digits,attention,regression,meaning,noise,scale]
 
 Networks: a digits classifier (10 logits), the attention map of a spatial-attention classifier of digits (64
-positions), a regression MLP on diabetes. Inputs: held-out rows, mixtures λx + (1−λ)x' with λ in [−1, 2], uniform noise,
-FGSM-perturbed rows. Columns: the least pearson and R² over the heads; at each row's predicted head the median
-Σ|c|/|Σc|, the same over max(|Σc|, s) with s the head's standard deviation over the training rows, and the share of top-ten
-contributors of the predicted class; seconds to fit, peak memory beyond the start.
+positions), a regression MLP on diabetes. Inputs: held-out rows, mixtures λx + (1−λ)x' with λ in [−1, 2], uniform
+noise, FGSM-perturbed rows. Columns: the least pearson and R² over the heads; at each row's predicted head the median
+Σ|c|/|Σc|, the same over max(|Σc|, s) with s the head's standard deviation over the training rows, and the share of
+top-ten contributors of the predicted class; seconds to fit, peak memory beyond the start.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class _Writer:
 
     def _record(self, value: Any, path: str) -> dict[str, Any]:
         out = {}
-        for name in _fields(type(value)):
+        for name in _fields(value.__class__):
             place = f"{path}.{name}" if path else name
             if name in VOLATILE:
                 self.volatile[place] = self.value(getattr(value, name), place)

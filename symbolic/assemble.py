@@ -116,8 +116,12 @@ def assemble(
     settings: Settings,
     started: float,
     redrawn: Redrawn | None = None,
+    contenders: int = choice.CONTENDERS,
 ) -> Formula:
-    """Score candidates, choose a row, fit its link, run the controls, judge."""
+    """Score candidates, choose a row, fit its link, run the controls, judge.
+
+    The constants of so many ``contenders`` are snapped before the choice.
+    """
     user = settings.user_operators
     # Other engines write x0*x0 + x0*x0; every row is scored as it will be printed.
     trees = tuple(dict.fromkeys(tidy(tree, user) for tree in result.candidates))
@@ -142,7 +146,7 @@ def assemble(
         targets=targets,
     )
     try:
-        found = _judged(base, scores.rows, settings, redrawn)
+        found = _judged(base, scores.rows, redrawn, contenders)
     except KeyboardInterrupt:
         found = _unjudged(base, scores.rows)
     if scores.interrupted and not result.interrupted:
@@ -150,18 +154,18 @@ def assemble(
     return replace(found, seconds=time.monotonic() - started)
 
 
-def _judged(base: Formula, scored: list[Scored], settings: Settings, redrawn: Redrawn | None) -> Formula:
+def _judged(base: Formula, scored: list[Scored], redrawn: Redrawn | None, contenders: int) -> Formula:
     """The formula with its chosen row, link, controls and verdict."""
     targets = base.targets
     assert targets is not None
-    scored, known = _settled(scored, targets, settings.seed)
+    scored, known = _settled(scored, targets, base.seed, contenders)
     rows = choice.frontier(scored)
     at = choice.choose(rows, targets)
     chosen = rows[at]
-    figures = known.get(chosen.tree) or intervals.coefficients(chosen, targets, settings.seed)
+    figures = known.get(chosen.tree) or intervals.coefficients(chosen, targets, base.seed)
     others = choice.alternatives(scored, chosen, targets)
     link = link_of(chosen.tree, targets, base.operators)
-    tests = controls.run(chosen, targets, _at(redrawn, targets), settings.seed)
+    tests = controls.run(chosen, targets, _at(redrawn, targets), base.seed)
     said = judge.judge(chosen, tests, link, targets, len(choice.rivals(others, chosen)))
     return replace(
         base,
@@ -178,7 +182,7 @@ def _judged(base: Formula, scored: list[Scored], settings: Settings, redrawn: Re
 
 
 def _settled(
-    scored: list[Scored], targets: Targets, seed: int
+    scored: list[Scored], targets: Targets, seed: int, contenders: int
 ) -> tuple[list[Scored], dict[Tree, tuple[formulas.Coefficient, ...]]]:
     """The rows with the constants snapped of those that may be chosen: a row is chosen as it will be printed.
 
@@ -186,7 +190,7 @@ def _settled(
     """
     known: dict[Tree, tuple[formulas.Coefficient, ...]] = {}
     settled: dict[Tree, Scored] = {}
-    for row in choice.contenders(choice.frontier(scored), targets):
+    for row in choice.contenders(choice.frontier(scored), targets)[:contenders]:
         done, figures = intervals.cleaned(row, targets, seed)
         settled[row.tree] = done
         known[done.tree] = figures

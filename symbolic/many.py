@@ -143,7 +143,7 @@ def _unit(
         run.look(shared)
         again = None if redrawn is None else lambda seed, rows: redrawn[rows]
         result = SearchResult(tuple(run.candidates()[:8]), run.interrupted, tuple(run.messages))
-        return assemble.assemble(result, "eigen", aim, settings, started, again)
+        return assemble.assemble(result, "eigen", aim, settings, started, again, contenders=1)
     except (DeadUnit, TooFewPoints, BadInput) as error:
         return Skipped(unit, str(error))
     except InterpretError as error:

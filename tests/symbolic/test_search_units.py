@@ -43,12 +43,13 @@ def test_units_combine_as_in_physics(text: str, fine: bool) -> None:
 
 def test_formulas_respect_the_units_of_their_inputs() -> None:
     rng = np.random.default_rng(0)
-    x = rng.uniform(0.5, 2, (500, 2))
+    x = rng.uniform(0.5, 2, (200, 2))
     v = np.sin(x[:, 0]) + x[:, 1]
-    g = np.column_stack([np.cos(x[:, 0]), np.ones(500)])
-    plain = symbolic.fit_gradients(x, g, v, engine="eigen")
+    g = np.column_stack([np.cos(x[:, 0]), np.ones(200)])
+    words = ("+", "-", "*", "/", "^", "sin", "exp")
+    plain = symbolic.fit_gradients(x, g, v, engine="eigen", operators=words)
     assert plain.expression in ("sin(x0) + x1", "x1 + sin(x0)")
-    told = symbolic.fit_gradients(x, g, v, engine="eigen", units=("m", "s"))
+    told = symbolic.fit_gradients(x, g, v, engine="eigen", operators=words, units=("m", "s"))
     check = units.checker(("m", "s"), 2)
     assert all(check(row.tree) for row in told.rows)
     assert "sin(x0)" not in told.expression

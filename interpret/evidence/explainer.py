@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from symbolic import Formula
 
 ENGINES = ("both", "symbolic", "gp")
+#: The names that the symbolic engine has for its backends; not imported from there, for that takes a second.
+SEARCHES = ("auto", "eigen", "pysr")
 #: Rows on which gradients are taken for the symbolic engine and for the cross-checks.
 SYMBOLIC_ROWS = 4000
 CHECK_ROWS = 400
@@ -70,6 +72,21 @@ class Settings:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise UsageError(f"engine must be one of {', '.join(ENGINES)}; got {self.engine!r}")
+        if self.search not in SEARCHES:
+            raise UsageError(f"search must be one of {', '.join(SEARCHES)}; got {self.search!r}")
+
+    def require(self) -> None:
+        """Ask for what these settings need, before any work is done.
+
+        Raises:
+            BackendMissing: the search backend asked for by name is not installed.
+        """
+        if self.search == "pysr" and self.engine != "gp":
+            from symbolic.backends.pysr import shared
+
+            missing = shared().available()
+            if missing is not None:
+                raise missing.error()
 
 
 class Explainer:
@@ -80,7 +97,8 @@ class Explainer:
     ``render(x)`` makes a picture or text of one row. Nothing about the model changes.
 
     Raises:
-        UsageError: an unknown engine. BadInput and its kin: data that cannot be used (`interpret.errors`).
+        UsageError: an unknown engine or search. BackendMissing: the search asked for is not installed. BadInput and
+        its kin: data that cannot be used (`interpret.errors`).
     """
 
     def __init__(
@@ -96,6 +114,7 @@ class Explainer:
         settings: Settings | None = None,
     ) -> None:
         self.model, self.settings = model, settings or Settings()
+        self.settings.require()
         self.split: Split = split(X, y, test, self.settings.seed)
         self.names = tuple(names) if names is not None else _columns(X)
         self.units = tuple(units) if units is not None else None

@@ -7,7 +7,6 @@ that had to be killed is replaced. `search_many` runs as many workers as asked f
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import threading
@@ -15,16 +14,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from interpret.errors import BackendFailed, BackendTimeout
 from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
+from symbolic.backends.installed import installed, pysr_version
 from symbolic.backends.job import Job, run_job, wait_until_ready
 from symbolic.backends.pysr_options import KNOWN_OPERATORS, plan
-from symbolic.backends.pysr_parameters import Version, parse_version, too_old
+from symbolic.backends.pysr_parameters import Version, too_old
 from symbolic.backends.worker import Worker
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class PySR:
         """None where the package is installed; Julia itself is only met when a worker starts."""
         if self._command is not None:
             return None
-        if importlib.util.find_spec("pysr") is None:
+        if not installed("pysr"):
             return Missing(self.name, "the package 'pysr' is not installed", "pip install 'twinscope[pysr]'")
         reason = too_old(self.version())
         return Missing(self.name, reason, "pip install --upgrade 'twinscope[pysr]'") if reason else None
@@ -160,10 +159,7 @@ class PySR:
         """The installed PySR's version, read from its metadata; None where a command stands in for it."""
         if self._command is not None:
             return None
-        try:
-            return parse_version(version("pysr"))
-        except PackageNotFoundError:
-            return None
+        return pysr_version()
 
     def kill(self) -> None:
         """End the worker from another thread; the search that waits for it fails, and no other starts."""

@@ -22,7 +22,7 @@ NAMES = ("speed", "angle", "wind")
 rng = np.random.default_rng(SEED)
 X = rng.uniform([1.0, 0.2, -1.0], [3.0, 1.35, 1.0], (5000, 3)).astype(np.float32)
 distance = X[:, 0] ** 2 * np.sin(2 * X[:, 1]) / 9.81
-y = (distance + 0.01 * rng.normal(size=5000)).astype(np.float32)
+y = (distance + 0.005 * rng.normal(size=5000)).astype(np.float32)
 train, test = slice(0, 4000), slice(4000, 5000)
 
 torch.manual_seed(SEED)
@@ -30,7 +30,8 @@ model = nn.Sequential(nn.Linear(3, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(),
 optimizer = torch.optim.Adam(model.parameters(), 3e-3)
 STEPS = 3000
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-inputs, targets = torch.from_numpy(X[train]), torch.from_numpy(y[train])
+center, scale = float(y[train].mean()), float(y[train].std())
+inputs, targets = torch.from_numpy(X[train]), torch.from_numpy((y[train] - center) / scale)
 generator = torch.Generator().manual_seed(SEED)
 for _ in range(STEPS):
     rows = torch.randint(4000, (256,), generator=generator)
@@ -39,6 +40,9 @@ for _ in range(STEPS):
     loss.backward()
     optimizer.step()
     schedule.step()
+with torch.no_grad():  # trained on standardised distances; the last layer takes them back to metres
+    model[4].weight *= scale
+    model[4].bias.copy_(model[4].bias * scale + center)
 model.eval()
 probe = Probe(model, "4[0]")
 values = probe.values(X[test]).numpy()

@@ -113,7 +113,7 @@ class Probe:
     def stream(self, X: Any, what: str = "gradients") -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield ``(rows, tensor)`` batch by batch, for data larger than memory. ``what``: "gradients" or "values".
 
-        ``rows`` is a slice and ``tensor`` has the shape of :meth:`gradients` or :meth:`values` of these rows, (n, *shape).
+        ``rows`` is a slice; ``tensor`` is :meth:`gradients` or :meth:`values` of these rows, (n, *shape).
 
         Between two batches the model is as it was found, so a loop may be left at any time.
         """

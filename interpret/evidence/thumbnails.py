@@ -21,7 +21,7 @@ Render = Callable[[Any], Any]
 
 def png(pixels: np.ndarray, low: float | None = None, high: float | None = None) -> bytes:
     """PNG of an image (H, W), (1, H, W), (3, H, W) or (H, W, 3), scaled from [low, high] to black … white."""
-    from matplotlib.image import imsave
+    from PIL import Image
 
     image = np.asarray(pixels, dtype=float)
     if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[-1] not in (3, 4):
@@ -32,7 +32,7 @@ def png(pixels: np.ndarray, low: float | None = None, high: float | None = None)
     high = float(np.nanmax(image)) if high is None else high
     image = np.clip((np.nan_to_num(image) - low) / max(high - low, 1e-12), 0, 1)
     out = io.BytesIO()
-    imsave(out, image, format="png", cmap="gray", vmin=0, vmax=1, metadata={"Software": ""})
+    Image.fromarray(np.round(image * 255).astype(np.uint8)).save(out, format="PNG")
     return out.getvalue()
 
 

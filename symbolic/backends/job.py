@@ -17,18 +17,17 @@ from interpret.errors import (
     BackendFailed,
     BackendOutOfMemory,
     BackendTimeout,
-    ExpressionError,
     InterpretError,
 )
 from symbolic.backends.base import Progress, SearchResult, Settings
-from symbolic.backends.messages import Equation, Message, best_rows
+from symbolic.backends.frontier import Frontier
+from symbolic.backends.messages import Equation, Message, equations_of
 from symbolic.backends.pysr_loss import SETUP
 from symbolic.backends.pysr_options import Plan
 from symbolic.backends.pysr_parameters import ESSENTIAL
+from symbolic.backends.pysr_relay import hall_of, read_hall
 from symbolic.backends.worker import Worker
-from symbolic.expression import Tree, depth, variables
 from symbolic.operators import Operator
-from symbolic.parser import MAX_NESTING, parse
 
 if TYPE_CHECKING:
     from symbolic.targets import Targets
@@ -92,12 +91,12 @@ class Job:
 class _Search:
     """The state of a running search."""
 
+    frontier: Frontier
     started: float = field(default_factory=time.monotonic)
     sent: float = math.inf
     improved: float = math.inf
     told: float = -math.inf
     best: float = math.inf
-    equations: tuple[Equation, ...] = ()
     notes: list[str] = field(default_factory=list)
     failure: InterpretError | None = None
     cancelled: bool = False
@@ -105,12 +104,17 @@ class _Search:
     asked_to_stop: float | None = None
     finished: bool = False
 
+    @property
+    def equations(self) -> tuple[Equation, ...]:
+        """The best rows so far that are formulas."""
+        return self.frontier.equations
+
     def take(self, equations: tuple[Equation, ...]) -> bool:
         """Keep the best of a frontier and of what is there; whether it is better than the last."""
-        if not equations:
-            return False
         first = not self.equations
-        self.equations = best_rows(self.equations, equations)
+        self.frontier.show(equations)
+        if not self.equations:
+            return False
         best = min(equation.loss for equation in self.equations)
         better = first or best < self.best * (1 - _IMPROVEMENT)
         if better:
@@ -139,7 +143,7 @@ def run_job(worker: Worker, job: Job) -> SearchResult:
         BackendFailed: nothing was found before the worker failed or time ran out; the class says how.
         KeyboardInterrupt: the user cancelled before anything was found.
     """
-    search = _Search()
+    search = _Search(Frontier(job.operators, job.points.shape[1]))
     worker.usable = False
     worker.jobs += 1
     folder = worker.folder / str(worker.jobs)
@@ -156,9 +160,23 @@ def run_job(worker: Worker, job: Job) -> SearchResult:
         search.failure = error
     worker.usable = search.finished and worker.alive
     if worker.usable:
-        # Otherwise it still writes there, and the folder goes when the worker has been stopped.
         shutil.rmtree(folder, ignore_errors=True)
-    return _result(worker, job, search)
+    else:
+        # The folder, where it still writes, goes when the worker has been stopped.
+        _collect(worker, search, folder)
+    try:
+        return _result(worker, job, search)
+    finally:
+        worker.garbage = 0
+
+
+def _collect(worker: Worker, search: _Search, folder: Path) -> None:
+    """End a worker, and take what it had found but nobody heard of: what is in the pipe, then its file."""
+    worker.kill()
+    for message in worker.rest():
+        if message.event in ("frontier", "done") and message.job == worker.jobs:
+            search.take(message.equations)
+    search.take(equations_of(read_hall(hall_of(folder))))
 
 
 def wait_until_ready(
@@ -226,12 +244,12 @@ def _listen(worker: Worker, job: Job, search: _Search, folder: Path) -> None:
 
 
 def _handle(message: Message, worker: Worker, job: Job, search: _Search) -> None:
-    if message.event in ("frontier", "done"):
-        if message.job != worker.jobs:
-            # What a worker still had to say of the job before.
-            return
-        if search.take(message.equations):
-            _report(job, search, search.status())
+    everybodys = message.event == "failed" and message.kind == "memory"
+    if message.job != worker.jobs and not everybodys:
+        # What a worker still had to say of the job before; only its memory is that of all jobs.
+        return
+    if message.event in ("frontier", "done") and search.take(message.equations):
+        _report(job, search, search.status())
     search.notes.extend(message.notes[: max(0, _MOST_NOTES - len(search.notes))])
     if message.event == "progress":
         _report(job, search, message.text)
@@ -274,17 +292,18 @@ def _report(job: Job, search: _Search, text: str) -> None:
 
 
 def _result(worker: Worker, job: Job, search: _Search) -> SearchResult:
-    trees, unread = candidates(search.equations, job.operators, job.points.shape[1])
+    trees, unread = search.frontier.trees, search.frontier.unread
+    reason = f" ({unread[0]})" if unread else ""
     if search.cancelled and not trees:
         raise KeyboardInterrupt
     failure = search.failure
-    if search.out_of_time and not search.equations:
+    if search.out_of_time and not trees:
         failure = BackendTimeout(
-            f"PySR found nothing within {time.monotonic() - search.started:.0f} s.{worker.last_words()}"
+            f"PySR found nothing within {time.monotonic() - search.started:.0f} s{reason}.{worker.last_words()}"
         )
     if failure is None and not trees:
         failure = BackendFailed(
-            "PySR found no formula with a finite gradient at every point." + worker.last_words()
+            f"PySR found no formula with a finite gradient at every point{reason}.{worker.last_words()}"
         )
     if failure is not None and not trees:
         raise failure
@@ -299,28 +318,3 @@ def _result(worker: Worker, job: Job, search: _Search) -> SearchResult:
         messages.append(str(failure))
     interrupted = search.out_of_time or search.cancelled or failure is not None
     return SearchResult(trees, interrupted, tuple(dict.fromkeys(messages)), failure)
-
-
-def candidates(
-    equations: tuple[Equation, ...], operators: tuple[Operator, ...] = (), width: int | None = None
-) -> tuple[tuple[Tree, ...], tuple[str, ...]]:
-    """The trees of a frontier, and a message for each row that is no formula of ours in ``width`` inputs."""
-    trees: list[Tree] = []
-    unread: list[str] = []
-    for equation in equations:
-        try:
-            trees.append(_tree(equation.text, operators, width))
-        except ExpressionError as error:
-            unread.append(f"a row of PySR's frontier was skipped: {str(error).splitlines()[0]}")
-    return tuple(trees), tuple(unread)
-
-
-def _tree(text: str, operators: tuple[Operator, ...], width: int | None) -> Tree:
-    tree = parse(text, None, operators)
-    # A chain of sums is deep without nesting; trees are hashed and compared by recursion.
-    if depth(tree) > MAX_NESTING:
-        raise ExpressionError(f"nested more than {MAX_NESTING} deep")
-    beyond = [index for index in variables(tree) if width is not None and index >= width]
-    if beyond:
-        raise ExpressionError(f"there is no input x{beyond[0]}")
-    return tree

@@ -60,7 +60,7 @@ def read(line: bytes) -> Message | None:
     return Message(
         event=plain["event"],
         job=job,
-        equations=_equations(plain.get("rows")),
+        equations=equations_of(plain.get("rows")),
         text=_clean(plain.get("message"), 2_000),
         kind=_clean(plain.get("kind"), 40),
         versions=tuple((_clean(name, 40), _clean(number, 40)) for name, number in pairs),
@@ -82,8 +82,8 @@ def best_rows(kept: Iterable[Equation], new: Iterable[Equation]) -> tuple[Equati
     return tuple(rows[size] for size in sorted(rows))
 
 
-def _equations(rows: Any) -> tuple[Equation, ...]:
-    """The rows that are whole, the best of each complexity; a worker killed while writing may leave half of one."""
+def equations_of(rows: Any) -> tuple[Equation, ...]:
+    """The rows that are whole; a worker killed while writing may leave half of one."""
     found = []
     for row in rows[:_MOST_ROWS] if isinstance(rows, list) else []:
         if not isinstance(row, dict):
@@ -95,7 +95,7 @@ def _equations(rows: Any) -> tuple[Equation, ...]:
             continue
         if 0 < complexity < _MOST_COMPLEX:
             found.append(Equation(complexity, loss, _clean(text, _LONGEST_EQUATION)))
-    return best_rows((), found)
+    return tuple(found)
 
 
 def _number(value: Any) -> float | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from interpret.errors import BackendFailed, BackendTimeout
 from symbolic.backends.base import Capabilities, Missing, SearchResult, Settings
 from symbolic.backends.installed import installed, pysr_version
+from symbolic.backends.interrupts import FirstInterrupt
 from symbolic.backends.job import Job, run_job, wait_until_ready
 from symbolic.backends.pysr_options import KNOWN_OPERATORS, plan
 from symbolic.backends.pysr_parameters import Version, too_old
@@ -106,6 +107,10 @@ class PySR:
         if missing is not None:
             raise missing.error()
         job = Job.of(targets, settings, plan(settings, self.version()), deadline)
+        with FirstInterrupt():
+            return self._run(job, settings)
+
+    def _run(self, job: Job, settings: Settings) -> SearchResult:
         # One search at a time; threads that share a backend wait for one another, as long as they have time.
         remaining = job.remaining()
         if not self._turn.acquire(timeout=-1 if remaining is None else max(0.0, remaining)):
@@ -138,7 +143,10 @@ class PySR:
             KeyboardInterrupt: the user cancelled before anything was found.
         """
         pool = [PySR(self._command, self._environment) for _ in range(max(1, min(workers, len(targets))))]
-        return _together(pool, targets, lambda backend, target: backend.search(target, settings, deadline))
+        with FirstInterrupt():
+            return _together(
+                pool, targets, lambda backend, target: backend.search(target, settings, deadline)
+            )
 
     def start(self, limit: float = 900.0) -> tuple[str, float]:
         """Start a worker without a search: the versions it reports, and the seconds it took.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import os
 import re
 import select
@@ -17,8 +18,16 @@ from pathlib import Path
 from typing import Any
 
 _TICK = 0.25
+#: The variable that names a worker's folder; all that descends from the worker has it too.
+FOLDER = "TWINSCOPE_FOLDER"
+_ROUNDS = 20
 #: A number as Julia prints it in single precision: 1.5f-3.
 _SINGLE = re.compile(r"(?<![\w.])(\d+\.?\d*)f([+-]?\d+)\b")
+
+
+def hall_of(folder: Path) -> Path:
+    """Where PySR writes the frontier of the job that has this folder."""
+    return folder / "run" / "hall_of_fame.csv"
 
 
 def read_hall(path: Path) -> list[dict[str, Any]]:
@@ -47,11 +56,14 @@ def hall_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def hall_row(row: dict[str, str]) -> dict[str, Any] | None:
-    """A row as plain data, or None where it is not whole."""
+    """A row as plain data, or None where it is not whole or its loss is no number that others could be less than."""
     try:
+        loss = float(in_double(row["Loss"]))
+        if not math.isfinite(loss):
+            return None
         return {
             "complexity": int(row["Complexity"]),
-            "loss": float(in_double(row["Loss"])),
+            "loss": loss,
             "equation": in_double(row["Equation"].strip()),
         }
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -96,14 +108,14 @@ class Relay:
         self.look()
         if self.parent.gone():
             self.end()
-        if 0 < self.memory_limit < resident():
+        if 0 < self.memory_limit < resident(self.worker):
             self.stop_for_memory()
             return False
         return data != b""
 
     def stop_for_memory(self) -> None:
         """Say that the limit is passed, and end the worker."""
-        used, allowed = (f"{size / 2**20:.0f} MiB" for size in (resident(), self.memory_limit))
+        used, allowed = (f"{size / 2**20:.0f} MiB" for size in (resident(self.worker), self.memory_limit))
         text = f"the worker used {used} of {allowed} allowed"
         self.say({"event": "failed", "job": self.job, "kind": "memory", "message": text})
         self.kill()
@@ -150,6 +162,7 @@ class Relay:
         while running(self.worker) and time.monotonic() < until:
             # What it still writes would be left behind.
             time.sleep(0.01)
+        kill_strays(self.worker, self.folder)
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
@@ -195,11 +208,61 @@ def stat(process: int | str) -> list[str] | None:
     return text.rpartition(")")[2].split()
 
 
-def resident() -> int:
-    """Bytes of resident memory of the group, for Julia may start processes; 0 where the system does not tell."""
-    group, pages = str(os.getpgrp()), 0
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
-        fields = stat(name) if name.isdigit() else None
-        if fields is not None and fields[2] == group and fields[0] != "Z":
-            pages += int(fields[21])
+def resident(worker: int) -> int:
+    """Bytes of resident memory of the group and of all that descends from the worker, for Julia may start processes;
+    0 where the system does not tell.
+    """
+    group, everything = str(os.getpgrp()), processes()
+    members = descendants(worker, everything) | {
+        process for process, fields in everything.items() if fields[2] == group
+    }
+    pages = sum(int(everything[process][21]) for process in members if everything[process][0] != "Z")
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def processes() -> dict[int, list[str]]:
+    """What `stat` says of each process of the machine; empty where there is no /proc."""
+    names = os.listdir("/proc") if os.path.isdir("/proc") else []
+    found = {int(name): stat(name) for name in names if name.isdigit()}
+    return {process: fields for process, fields in found.items() if fields is not None}
+
+
+def descendants(process: int, everything: dict[int, list[str]]) -> set[int]:
+    """Children of a process, their children and so on, whatever group or session they are in."""
+    children: dict[int, list[int]] = {}
+    for child, fields in everything.items():
+        children.setdefault(int(fields[1]), []).append(child)
+    found: set[int] = set()
+    waiting = [process]
+    while waiting:
+        new = [child for child in children.get(waiting.pop(), []) if child not in found]
+        found.update(new)
+        waiting += new
+    return found
+
+
+def kill_strays(worker: int, folder: str) -> None:
+    """End what descends from a worker, in any session: by its parents, and where these have ended by the worker's
+    folder, whose name every descendant has in its environment.
+    """
+    mark = f"{FOLDER}={folder}".encode()
+    for _ in range(_ROUNDS):
+        everything = processes()
+        found = descendants(worker, everything) | {
+            process for process in everything if folder and mark in environment(process)
+        }
+        found = {process for process in found - {os.getpid()} if everything[process][0] not in ("Z", "X")}
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        # One that was being started while we looked shows in the next round.
+        if not found:
+            return
+
+
+def environment(process: int) -> list[bytes]:
+    """The variables that a process was started with; none where that is not ours to read."""
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []

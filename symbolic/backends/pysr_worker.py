@@ -48,7 +48,7 @@ def main(parent: int, memory_limit: int) -> None:
         os.close(speak)
         jobs.close()
         try:
-            folder = os.environ.get("TWINSCOPE_FOLDER", "")
+            folder = os.environ.get(relays.FOLDER, "")
             relays.Relay(listen, answers, watched, worker, memory_limit, folder).run()
         except BaseException:
             traceback.print_exc()
@@ -129,7 +129,7 @@ def run(job: dict[str, Any], pysr: Any, jl: Any, emit: Callable[..., None]) -> N
         arguments["extra_sympy_mappings"] = {name: sympy_function(name) for name in job["custom_operators"]}
     if job["seconds"] is not None:
         arguments["timeout_in_seconds"] = job["seconds"]
-    hall = folder / "run" / "hall_of_fame.csv"
+    hall = relays.hall_of(folder)
     model = pysr.PySRRegressor(**arguments)
     emit("watch", job=job["job"], path=str(hall))
     emit("progress", job=job["job"], message=f"compiling the gradient loss for {len(points)} points")

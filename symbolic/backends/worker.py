@@ -20,10 +20,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interpret.errors import BackendCrashed, BackendGarbled, BackendTimeout
+from interpret.errors import BackendCrashed, BackendFailed, BackendGarbled, BackendTimeout
 from symbolic.backends.messages import LONGEST_LINE, Message, read
+from symbolic.backends.pysr_relay import FOLDER, kill_strays
 
 _MOST_GARBAGE = 200
+#: Seconds in which what is left of a process that has ended may still speak for it.
+_AFTERLIFE = 3.0
 _TAIL = 4_000
 #: Seconds in which a process that is ready must read what it is sent.
 _LISTENS = 60.0
@@ -40,9 +43,7 @@ class Worker:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="twinscope-pysr-"))
-        self._stderr, path = tempfile.mkstemp(dir=self.folder)
-        os.unlink(path)
+        self.folder, self._stderr = _scratch()
         try:
             self.process = subprocess.Popen(
                 [*command],
@@ -51,7 +52,7 @@ class Worker:
                 stderr=self._stderr,
                 env={
                     **(os.environ if environment is None else environment),
-                    "TWINSCOPE_FOLDER": str(self.folder),
+                    FOLDER: str(self.folder),
                 },
                 start_new_session=True,
             )
@@ -72,6 +73,7 @@ class Worker:
         self._buffer = b""
         self._inbox: deque[Message] = deque()
         self._closed = False
+        self._ended: float | None = None
         self._garbled: BackendGarbled | None = None
         self.garbage = 0
         self.jobs = 0
@@ -127,12 +129,30 @@ class Worker:
             if self._closed:
                 raise self.crashed()
             if not self._selector.select(max(0.0, until - time.monotonic())):
+                self._look_for_the_end()
                 return None
             self._read()
             # A process that never stops writing nonsense must not hold its listener beyond the timeout either.
             if time.monotonic() >= until:
                 break
         return self._inbox.popleft() if self._inbox else None
+
+    def _look_for_the_end(self) -> None:
+        """A process that has ended while a child of its own holds its output, and says nothing, has ended."""
+        if self._ended is None and self.process.poll() is not None:
+            self._ended = time.monotonic()
+        self._closed |= self._ended is not None and time.monotonic() > self._ended + _AFTERLIFE
+
+    def rest(self) -> list[Message]:
+        """What a process that was killed had already written; to be called once it has ended."""
+        until = time.monotonic() + _AFTERLIFE
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            while not self._closed and self._garbled is None and time.monotonic() < until:
+                if not self._selector.select(0.0):
+                    break
+                self._read()
+        found, self._inbox = list(self._inbox), deque()
+        return found
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -193,7 +213,7 @@ class Worker:
     def kill(self) -> None:
         """End the process and its children now; a thread that waits in `receive` then gets `BackendCrashed`."""
         if self._finish.alive:
-            _kill_group(self.process)
+            _kill_all(self.process, self.folder)
 
     def stop(self) -> None:
         """End the process and its children by force, and remove the folder."""
@@ -207,7 +227,7 @@ def _finish(
     if os.getpid() != owner:
         # A forked copy of the owner ends: the worker is not its to kill.
         return
-    _kill_group(process)
+    _kill_all(process, folder)
     selector.close()
     with contextlib.suppress(OSError):
         os.close(stderr)
@@ -218,12 +238,31 @@ def _finish(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _kill_all(process: subprocess.Popen[bytes], folder: Path) -> None:
+    # Before the process itself, whose children are not known as such once it has ended.
+    kill_strays(process.pid, str(folder))
     # The group outlives its leader while a child runs, so it is signalled even when the leader has ended.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10)
+
+
+def _scratch() -> tuple[Path, int]:
+    """A new folder, and an open file for stderr that has no name any more."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="twinscope-pysr-"))
+    except OSError as error:
+        raise BackendFailed(
+            f"no folder for the worker's files can be made; TMPDIR names one: {error}"
+        ) from error
+    try:
+        stderr, path = tempfile.mkstemp(dir=folder)
+        os.unlink(path)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise BackendFailed(f"the worker's files cannot be written to {folder}: {error}") from error
+    return folder, stderr
 
 
 def _signal_name(number: int) -> str:

@@ -121,6 +121,50 @@ def serve(mode, path):
             say("frontier", job=number, rows=BETTER)
             while not os.path.exists(os.path.join(job["folder"], "stop")):
                 time.sleep(0.05)
+        elif mode in ("apart", "orphan"):
+            say("frontier", job=number, rows=BETTER)
+            stray = [sys.executable, "-c", "import time; time.sleep(600)"]
+            if mode == "orphan":
+                # Its parent has ended and its session is its own: only its environment tells where it comes from.
+                start = f"import subprocess; print(subprocess.Popen({stray!r}, stdout=-3, start_new_session=True).pid)"
+                child = int(subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE).stdout)
+            else:
+                child = subprocess.Popen(stray, start_new_session=True).pid
+            with open(path, "w") as file:
+                file.write(str(child))
+            if mode == "orphan":
+                os._exit(3)
+            say("failed", job=number, kind="memory", message="the worker used too much")
+            time.sleep(600)
+        elif mode == "held":
+            say("frontier", job=number, rows=BETTER)
+            # The child inherits this process's output, and lives on.
+            if os.fork() == 0:
+                time.sleep(600)
+            os._exit(5)
+        elif mode == "late":
+            for k in range(40):
+                say("progress", job=number, message=f"step {k}")
+            say("frontier", job=number, rows=BETTER)
+            time.sleep(600)
+        elif mode == "unsaid":
+            os.mkdir(os.path.join(job["folder"], "run"))
+            with open(os.path.join(job["folder"], "run", "hall_of_fame.csv"), "w") as file:
+                file.write(f'Complexity,Loss,Equation\n7,0.001,"{BETTER[1]["equation"]}"\n')
+            time.sleep(600)
+        elif mode == "unreadable":
+            rows = [{"complexity": 7, "loss": 0.0, "equation": "bogus(x0)"}]
+            say("frontier", job=number, rows=[*rows, *BETTER])
+            say("done", job=number, rows=rows)
+            continue
+        elif mode == "log":
+            for k in range(60):
+                sys.stdout.write(f"log line {k}\n")
+        elif mode == "other-failed":
+            say("failed", job=number - 1, kind="search", message="of another job")
+        elif mode == "other-memory":
+            say("failed", job=number - 1, kind="memory", message="the worker used too much")
+            time.sleep(600)
         elif mode == "strange":
             say(
                 "done",

@@ -8,7 +8,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbolic.backends.job import candidates
+from symbolic.backends.frontier import candidates
 from symbolic.backends.messages import Equation, Message, best_rows, read
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text()

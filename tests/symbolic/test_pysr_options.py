@@ -110,7 +110,7 @@ def test_a_version_that_lacks_what_the_search_needs_is_refused(name, monkeypatch
 def test_an_older_pysr_is_refused_and_the_upgrade_named(monkeypatch):
     with pytest.raises(UsageError, match=r"PySR 1\.4\.0 is older than 1\.5\.0"):
         plan(Settings(), (1, 4, 0))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("symbolic.backends.pysr.installed", lambda name: True)
     monkeypatch.setattr(PySR, "version", lambda self: (1, 4, 0))
     missing = PySR().available()
     assert "1.4.0" in missing.reason

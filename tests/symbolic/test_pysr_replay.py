@@ -15,7 +15,7 @@ import pytest
 import symbolic
 from symbolic import scoring
 from symbolic.backends.base import Settings
-from symbolic.backends.job import candidates
+from symbolic.backends.frontier import candidates
 from symbolic.backends.messages import Equation
 from symbolic.backends.pysr import PySR
 from symbolic.equivalence import same_concept

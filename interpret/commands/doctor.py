@@ -6,7 +6,6 @@ also starts a PySR worker, in a process of its own, and times it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -14,14 +13,18 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from json import dumps
 from pathlib import Path
 from shlex import quote
 
 from interpret.commands import julia
+
+#: Characters of a finding; a variable may hold any number.
+_LONGEST = 2_000
 
 
 class Status(StrEnum):
@@ -48,16 +51,39 @@ class Check:
 def collect(environment: Mapping[str, str] | None = None, deep: bool = False) -> list[Check]:
     """All checks, in the order to read them. ``environment`` stands in for ``os.environ``."""
     env = os.environ if environment is None else environment
-    checks = [
-        _python(),
-        *(_package(*row) for row in _REQUIRED),
-        _cuda(),
-        *(_package(*row) for row in _OPTIONAL),
+    rows: list[tuple[str, bool, Callable[[], Check]]] = [
+        ("Python", False, _python),
+        *((row[0], row[2], partial(_package, *row)) for row in _REQUIRED),
+        ("CUDA", True, _cuda),
+        *((row[0], row[2], partial(_package, *row)) for row in _OPTIONAL),
+        ("PySR", True, _pysr),
+        ("Julia", True, partial(_julia, env)),
+        ("SymbolicRegression.jl", True, partial(_packages, env)),
+        ("libpython", True, _libpython),
+        ("offline start", True, partial(_offline, env)),
+        ("Julia threads", True, partial(_threads, env)),
+        ("Chromium", True, _chromium),
     ]
-    checks += [_pysr(), _julia(env), _packages(env), _libpython(), _offline(env), _threads(env), _chromium()]
     if deep:
-        checks.append(_start())
-    return checks
+        rows.append(("PySR starts offline", True, _start))
+    return [_made(*row) for row in rows]
+
+
+def _made(name: str, optional: bool, look: Callable[[], Check]) -> Check:
+    """A check that always answers: what goes wrong in one is its finding, and costs the others nothing."""
+    try:
+        check = look()
+    except Exception as error:
+        check = Check(name, Status.PROBLEM, f"failed: {type(error).__name__}: {error}", optional=optional)
+    return replace(check, found=_printable(check.found), fix=_printable(check.fix))
+
+
+def _printable(text: str) -> str:
+    """Text that any terminal takes: variables, paths and other programs' answers may hold anything."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}"
+        for char in text[:_LONGEST]
+    )
 
 
 def main(json: bool = False, deep: bool | None = None) -> int:
@@ -67,7 +93,7 @@ def main(json: bool = False, deep: bool | None = None) -> int:
     """
     from interpret.commands import terminal
 
-    checks = collect(deep=importlib.util.find_spec("pysr") is not None if deep is None else deep)
+    checks = collect(deep=_has("pysr") if deep is None else deep)
     terminal.out(as_json(checks) if json else as_text(checks))
     return 0 if healthy(checks) else 1
 
@@ -132,14 +158,31 @@ def _cuda() -> Check:
     return Check("CUDA", Status.OK, answer, optional=True)
 
 
+def _has(name: str) -> bool:
+    """Whether a worker would find that package."""
+    try:
+        from symbolic.backends.installed import installed
+
+        return installed(name)
+    except Exception:
+        # The checks say what is broken.
+        return False
+
+
 def _pysr() -> Check:
-    if importlib.util.find_spec("pysr") is None:
+    from symbolic.backends.installed import pysr_version
+    from symbolic.backends.pysr_parameters import too_old
+
+    if not _has("pysr"):
         fix = "pip install 'twinscope[pysr]'"
         return Check(
             "PySR", Status.MISSING, "not installed (engine 'eigen' works without)", fix, optional=True
         )
-    found = _installed("pysr")
-    missing = [name for name in ("juliacall", "juliapkg") if importlib.util.find_spec(name) is None]
+    found, old = _installed("pysr"), too_old(pysr_version())
+    if old:
+        fix = "pip install --upgrade 'twinscope[pysr]'"
+        return Check("PySR", Status.PROBLEM, old, fix, optional=True)
+    missing = [name for name in ("juliacall", "juliapkg") if not _has(name)]
     if missing:
         fix = f"pip install {' '.join(missing)}"
         return Check("PySR", Status.PROBLEM, f"{found}, but without {', '.join(missing)}", fix, optional=True)
@@ -284,7 +327,9 @@ def _start() -> Check:
 def _ask(command: list[str]) -> str | None:
     """The first line a command prints, or None where it fails."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=True
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return next(iter(answer.stdout.strip().splitlines()), "")

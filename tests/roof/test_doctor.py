@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shlex
@@ -78,10 +79,8 @@ def test_everything_there(machine):
 
 
 def test_without_pysr_everything_needed_is_still_there(monkeypatch):
-    real = doctor.importlib.util.find_spec
-    monkeypatch.setattr(
-        doctor.importlib.util, "find_spec", lambda n, *a: None if n == "pysr" else real(n, *a)
-    )
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "pysr" else real(n, *a))
     checks = {check.name: check for check in collect({"PATH": ""})}
     assert checks["PySR"].status is Status.MISSING
     assert checks["PySR"].fix == "pip install 'twinscope[pysr]'"
@@ -91,10 +90,8 @@ def test_without_pysr_everything_needed_is_still_there(monkeypatch):
 
 
 def test_a_half_installed_pysr_is_a_problem(machine, monkeypatch):
-    real = doctor.importlib.util.find_spec
-    monkeypatch.setattr(
-        doctor.importlib.util, "find_spec", lambda n, *a: None if n == "juliacall" else real(n, *a)
-    )
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "juliacall" else real(n, *a))
     check = found(machine, "PySR")
     assert check.status is Status.PROBLEM
     assert check.fix == "pip install juliacall"
@@ -351,3 +348,56 @@ def test_main_prints_and_returns_a_code(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "collect", lambda deep=False: [Check("torch", Status.OK, "2.4")])
     assert doctor.main(json=True) == 0
     assert json.loads(capsys.readouterr().out)[0]["found"] == "2.4"
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"PYTHON_JULIACALL_PROJECT": "a" * 5_000}, "SymbolicRegression.jl"),
+        ({"PYTHON_JULIACALL_EXE": "/x/\udcff", "PYTHON_JULIACALL_PROJECT": "/y/\udcff\x1b[31m"}, "Julia"),
+        ({"PYTHON_JULIACALL_EXE": "/x/\x00y"}, "Julia"),
+        ({"PYTHON_JULIACALL_PROJECT": "", "PYTHON_JULIACALL_EXE": "", "HOME": ""}, "SymbolicRegression.jl"),
+    ],
+)
+def test_an_environment_of_any_kind_is_described(machine, monkeypatch, change, name):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(julia.Path, "home", nobody)
+    monkeypatch.setattr(julia.sys, "prefix", julia.sys.base_prefix)
+    checks = {check.name: check for check in collect(machine | change)}
+    assert len(checks) == len(collect(machine))
+    assert checks[name].status is not Status.OK
+    for text in (as_text(list(checks.values())), as_json(list(checks.values()))):
+        assert text.encode("utf-8")
+        assert all(char.isprintable() or char == "\n" for char in text)
+
+
+@pytest.mark.parametrize(
+    "script", ["printf 'julia version 1.10.4 \\351\\n'", "printf 'julia version 1.10.4\\000\\033[31m\\n'"]
+)
+def test_a_julia_that_prints_anything_is_described(machine, tmp_path, script):
+    (tmp_path / "bin" / "julia").write_text(f"#!/bin/sh\n{script}\n")
+    check = found(machine, "Julia")
+    assert "1.10.4" in check.found
+    assert check.found.isprintable()
+
+
+def test_a_check_that_fails_says_so_and_the_others_go_on(machine, monkeypatch):
+    def broken(environment):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(julia, "find_julia", broken)
+    checks = {check.name: check for check in collect(machine)}
+    assert checks["Julia"].found == "failed: PermissionError: [Errno 13] Permission denied"
+    assert checks["Julia"].status is Status.PROBLEM
+    assert checks["PySR"].status is Status.OK
+    assert healthy(list(checks.values()))
+
+
+def test_a_pysr_that_the_backend_refuses_is_a_problem(machine, monkeypatch):
+    monkeypatch.setattr("symbolic.backends.installed.version", lambda name: "1.4.9")
+    check = found(machine, "PySR")
+    assert check.status is Status.PROBLEM
+    assert "1.4.9 is older than 1.5.0" in check.found
+    assert check.fix == "pip install --upgrade 'twinscope[pysr]'"

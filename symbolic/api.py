@@ -13,7 +13,7 @@ from symbolic import assemble
 from symbolic.backends.base import DEFAULT_OPERATORS, Backend
 from symbolic.deepen import EXACT, TRAINED
 from symbolic.formula import Formula
-from symbolic.inputs import as_column, as_points, as_rows, device_of, redrawn, settings_of
+from symbolic.inputs import as_column, as_points, as_rows, device_of, options_of, redrawn, settings_of
 from symbolic.operators import Operator
 from symbolic.targets import build
 
@@ -84,7 +84,7 @@ def fit(
         progress=progress,
         accuracy=accuracy or TRAINED,
         memory_limit=memory_limit,
-        options=dict(pysr_options or {}),
+        options=options_of(pysr_options, engine),
         device=device or device_of(probe),
     )
     gradients = as_rows(probe.gradients(X), "the unit must be scalar")
@@ -131,7 +131,7 @@ def fit_gradients(
         progress=progress,
         accuracy=accuracy or EXACT,
         memory_limit=memory_limit,
-        options=dict(pysr_options or {}),
+        options=options_of(pysr_options, engine),
         device=device,
     )
     targets = build(points, gradients, values, names=names, seed=seed, focus=focus)

@@ -17,7 +17,7 @@ from interpret.errors import InterpretError, NotConverged, TooFewPoints, UsageEr
 from interpret.outcome import Verdict
 from symbolic import choice, controls, intervals, judge, scoring, single
 from symbolic import formula as formulas
-from symbolic.backends.base import CANCELLED, Backend, SearchResult, Settings
+from symbolic.backends.base import CANCELLED, Backend, SearchResult, Settings, shown
 from symbolic.expression import Tree, evaluate
 from symbolic.formula import Formula
 from symbolic.link import Link, fit_link
@@ -38,8 +38,8 @@ def formula(
     redrawn: Redrawn | None = None,
 ) -> Formula:
     """Search with the engine asked for, by name or as a backend, then score, choose and judge."""
-    if isinstance(engine, str) and engine not in ENGINES:
-        raise UsageError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine not in ENGINES if isinstance(engine, str) else not isinstance(engine, Backend):
+        raise UsageError(f"engine must be one of {', '.join(ENGINES)}, or a backend, got {shown(engine)}")
     deadline = None if settings.time_limit is None else started + settings.time_limit
     first = "eigen" if engine == "auto" else engine
     found = _searched(_backend(first), targets, settings, deadline, started, redrawn)

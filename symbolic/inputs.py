@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from interpret.errors import BadInput, UsageError
 from symbolic.arrays import to_device
-from symbolic.backends.base import Settings
+from symbolic.backends.base import Settings, shown
 from symbolic.operators import Operator, lookup
 from symbolic.targets import Targets
 
@@ -26,25 +26,67 @@ def settings_of(
     """The settings of a search, checked; ``fields`` are those of `Settings` by name.
 
     Raises:
-        UsageError: a bound is below one, the time limit is not positive, or torch cannot use the device.
+        UsageError: no operators; a bound, limit, seed or set of options that is none; or a device that torch cannot
+            use.
         ExpressionError: an operator is unknown.
     """
-    listed = list(operators)
+    listed = _operators(operators)
+    if fields.get("time_limit") == np.inf:
+        fields["time_limit"] = None
+    _check(fields)
+    if fields.get("memory_limit") is not None:
+        fields["memory_limit"] = int(fields["memory_limit"])
     settings = Settings(
         operators=tuple(lookup(op).name for op in listed if not isinstance(op, Operator)),
         user_operators=tuple(op for op in listed if isinstance(op, Operator)),
         units=None if units is None else tuple(units),
         **fields,
     )
-    if settings.max_terms < 1 or settings.max_complexity < 1:
-        raise UsageError(
-            f"max_terms and max_complexity must be at least 1, got {settings.max_terms} and "
-            f"{settings.max_complexity}"
-        )
-    if settings.time_limit is not None and not settings.time_limit > 0:
-        raise UsageError(f"time_limit must be a positive number of seconds, got {settings.time_limit}")
     to_device(np.zeros(1), settings.device)
     return settings
+
+
+def options_of(given: Any, engine: Any) -> dict[str, Any]:
+    """The options for PySR, as a new dictionary.
+
+    Raises:
+        UsageError: no dictionary, or the engine asked for is another.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise UsageError(f"pysr_options must be a dictionary of PySR's parameters, got {shown(given)}")
+    if given and engine == "eigen":
+        raise UsageError("pysr_options are for engine='pysr' or 'auto', and the engine asked for is 'eigen'")
+    return dict(given)
+
+
+def _operators(given: Any) -> list[Any]:
+    listed = list(given) if isinstance(given, Iterable) else [given]
+    wrong = [op for op in listed if not isinstance(op, (str, Operator))]
+    if wrong:
+        raise UsageError(f"operators must be names or user operators, got {shown(wrong[0])}")
+    if not listed:
+        raise UsageError("operators is empty, and a search needs at least one, such as '+'")
+    return listed
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    for name in ("max_terms", "max_complexity"):
+        if name in fields and not (_is_number(fields[name], whole=True) and fields[name] >= 1):
+            raise UsageError(f"{name} must be at least 1, a whole number, got {shown(fields[name])}")
+    if "seed" in fields and not (_is_number(fields["seed"], whole=True) and fields["seed"] >= 0):
+        raise UsageError(f"seed must be a whole number, not negative, got {shown(fields['seed'])}")
+    for name, unit in (("time_limit", "seconds"), ("memory_limit", "bytes")):
+        value = fields.get(name)
+        if value is not None and not (_is_number(value) and value > 0 and float(value) < np.inf):
+            raise UsageError(f"{name} must be a positive number of {unit}, got {shown(value)}")
+
+
+def _is_number(value: Any, whole: bool = False) -> bool:
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value.bit_length() > 63):
+        return False
+    return isinstance(value, (int, np.integer) if whole else (int, float, np.integer, np.floating))
 
 
 def device_of(probe: Probe) -> str | None:

@@ -22,6 +22,14 @@ CANCELLED = "cancelled by the user: the frontier holds what was found until then
 DEFAULT_OPERATORS = ("+", "-", "*", "/", "^", "sin", "cos", "exp", "log", "sqrt", "tanh")
 
 
+def shown(value: object) -> str:
+    """A value for a message: short, and also where it has no text of its own, as an integer of thousands of digits."""
+    try:
+        return f"{value!r:.60}"
+    except Exception:
+        return f"a value of type {type(value).__name__}"
+
+
 @dataclass(frozen=True)
 class Progress:
     """One step of a search, for a progress bar: what is done, the best misalignment so far, seconds used."""

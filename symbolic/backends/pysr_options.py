@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from interpret.errors import UsageError
-from symbolic.backends.base import Settings
+from symbolic.backends.base import Settings, shown
 from symbolic.backends.pysr_loss import LOSS, STOP
 from symbolic.backends.pysr_parameters import (
     ESSENTIAL,
@@ -38,6 +38,9 @@ _JULIA_DEFINITION = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*\((?P<args>[^()]*)\
 
 #: Operators this backend takes, by our name.
 KNOWN_OPERATORS = frozenset((*_BINARY, *_UNARY, *_DEFINED))
+
+_MOST_BITS = 63
+_DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def plan(settings: Settings, version: Version | None) -> Plan:
     own = dict(OWN)
     given: dict[str, Any] = {}
     for name, value in settings.options.items():
+        if not isinstance(name, str):
+            raise UsageError(f"the names of PySR's options must be text, got {shown(name)}")
         if name in OWN:
             own[name] = _positive(name, value)
         else:
@@ -148,9 +153,15 @@ def _fixed(settings: Settings) -> dict[str, Any]:
 
 def _positive(name: str, value: Any) -> float:
     plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, bool) or not isinstance(plain, (int, float)) or not plain > 0:
-        raise UsageError(f"option {name!r} must be a positive number, got {value!r:.60}")
-    return float(plain)
+    good = not isinstance(plain, bool) and isinstance(plain, (int, float)) and plain > 0
+    try:
+        return float(plain) if good else _wrong(name, value)
+    except OverflowError:
+        return _wrong(name, value)
+
+
+def _wrong(name: str, value: Any) -> float:
+    raise UsageError(f"option {name!r} must be a positive number, got {shown(value)}")
 
 
 def _checked(name: str, value: Any, version: Version | None) -> Any:
@@ -164,6 +175,8 @@ def _checked(name: str, value: Any, version: Version | None) -> Any:
     if version is not None and name not in parameters(version):
         since = next(v for v, names in PARAMETERS.items() if name in names)
         raise UsageError(f"PySR {dotted(version)} has no option {name!r}; it came with {dotted(since)}")
+    if name == "precision" and not _is_one_of(value, (16, 32, 64)):
+        raise UsageError(f"PySR's precision is 32 or 64, got {shown(value)}")
     if name == "precision" and value == 16:
         raise UsageError(
             "PySR's precision 16 cannot be used here: row numbers above 2,048 have no place in it"
@@ -171,14 +184,26 @@ def _checked(name: str, value: Any, version: Version | None) -> Any:
     return tagged(name, value)
 
 
-def tagged(name: str, value: Any) -> Any:
+def _is_one_of(value: Any, numbers: tuple[int, ...]) -> bool:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and int(value) in numbers
+
+
+def tagged(name: str, value: Any, inside: tuple[int, ...] = ()) -> Any:
     """An option's value for JSON: tuples, dictionaries and `Made` as tags, NumPy's numbers and arrays as plain ones.
+
+    ``inside`` are the ids of the lists that hold it.
 
     Raises:
         UsageError: a value that cannot go to another process.
     """
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise UsageError(f"PySR's option {name!r} holds {shown(value)}, more than Julia's integers do")
+    if id(value) in inside or len(inside) > _DEEPEST:
+        raise UsageError(f"PySR's option {name!r} holds itself, or is nested more than {_DEEPEST} deep")
+    within = (*inside, id(value))
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, PurePath):
@@ -186,19 +211,31 @@ def tagged(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
         return value.tolist()
     if isinstance(value, list):
-        return [tagged(name, inner) for inner in value]
+        return [tagged(name, inner, within) for inner in value]
     if isinstance(value, tuple):
-        return {"tuple": [tagged(name, inner) for inner in value]}
+        return {"tuple": [tagged(name, inner, within) for inner in value]}
     if isinstance(value, Mapping):
-        return {"dict": [[tagged(name, key), tagged(name, inner)] for key, inner in value.items()]}
-    if isinstance(value, Made) and value.name.isidentifier() and not value.name.startswith("_"):
+        return {
+            "dict": [[tagged(name, key, within), tagged(name, inner, within)] for key, inner in value.items()]
+        }
+    if isinstance(value, Made) and _whole(value):
         return {
             "made": value.name,
-            "arguments": [[key, tagged(name, inner)] for key, inner in value.arguments],
+            "arguments": [[key, tagged(name, inner, within)] for key, inner in value.arguments],
         }
     raise UsageError(
         f"PySR's option {name!r} must be a number, a text, lists, tuples and dicts of them, or a Made, got "
         f"{type(value).__name__}: it is sent to another process"
+    )
+
+
+def _whole(made: Made) -> bool:
+    """Whether it names a public class, and its arguments are pairs of a name and a value."""
+    name, arguments = made.name, made.arguments
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        return False
+    return isinstance(arguments, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in arguments
     )
 
 

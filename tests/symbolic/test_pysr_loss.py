@@ -173,6 +173,16 @@ def test_a_batch_keeps_its_directions(directions):
     assert abs(loss(directions)(gradient[chosen]) - alone) > 1e-3
 
 
+def test_a_batch_keeps_its_weights(directions):
+    weights = np.random.default_rng(6).uniform(0.1, 9, 30)
+    gradient = np.random.default_rng(4).normal(size=(30, 3))
+    cosines = (gradient * directions).sum(1) / np.linalg.norm(gradient, axis=1)
+    # Rows past the batch's own count, so that a column's number is never its row's.
+    for chosen in (np.arange(18, 30), np.random.default_rng(5).permutation(30)[:12]):
+        expected = 1 - abs(np.average(cosines[chosen], weights=weights[chosen]))
+        assert loss(directions, weights)(gradient[chosen], chosen + 1.0) == pytest.approx(expected, abs=1e-12)
+
+
 def test_the_julia_source_is_whole():
     for source in (SETUP, LOSS):
         words = source.replace("(", " ").replace("\n", " ").split()

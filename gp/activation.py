@@ -48,7 +48,7 @@ class ActivationMap:
     function: Named | None = None
     notes: tuple[str, ...] = ()
     kind: str = "activation"
-    metric: str = "auto"
+    metric: str = "half"
     center: bool = True
     noise: Array | None = None
 

@@ -23,6 +23,8 @@ HOLD = 2**27
 MOST_PLACES = 256
 #: Levels at which quantiles of the residuals are kept, and the normal one that 95 % lie within.
 LEVELS, NORMAL_95 = 201, 1.959963984540054
+#: Degrees of freedom and directions, as a share of the rows, from which on the fit hangs on every single row.
+NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,10 @@ def settle(
     sums = made.sums.centred(center)
     if not isinstance(noise, str):
         values = _level(noise, len(sums.gram)).to(sums.gram.device)
-        return ("half" if metric == "auto" else metric), values, ()
+        if metric == "auto":
+            here = np.array([float(values.mean())])
+            metric, _ = choose([curve(sums, name, made.sample, here) for name in ("half", "raw", "full")])
+        return metric, values, ()
     metrics = ["half", "raw", "full"] if metric == "auto" else [metric]
     curves = [curve(sums, name, made.sample) for name in metrics]
     chosen = choose(curves, noise)
@@ -146,12 +151,20 @@ def fitted(made: Pass, metric: str, noise: Tensor, center: bool, rows: Rows | No
 def calibrated(posterior: Posterior, sample: Sample, count: int) -> Posterior:
     """Amplitude τ² and quantiles of the standardised residuals, from examples left out one by one.
 
-    The residual of an example left out is (I − h)⁻¹r over its places, its predicted variance τ²σ² h(I − h)⁻¹ there,
-    with h the leverage among the other rows. A deterministic network's residuals are the bias of shrinking and have
-    heavier tails than a Gaussian, so τ² is set where 1.96 deviations cover 95 % of them (the ⌈0.95(M+1)⌉-th smallest,
-    as in split conformal prediction), and intervals of other levels read the quantiles themselves.
+    Residual and predicted variance of an example left out are those of :func:`left_out`: centre, baseline and
+    posterior made again without it. A deterministic network's residuals are the bias of shrinking and have heavier
+    tails than a Gaussian, so τ² is set where 1.96 deviations cover 95 % of them (the ⌈0.95(M+1)⌉-th smallest, as in
+    split conformal prediction), and intervals of other levels read the quantiles themselves.
+
+    Where the rows only just span their space (:func:`crowded`), a row left out lies in a direction that no other has,
+    and a query does not: the variance it is measured by is then the one that the whole posterior has at it. That is
+    less than at a query, so intervals come out too wide rather than too narrow.
     """
     residual, ratio = left_out(posterior, sample.features, sample.targets, count)
+    tight = crowded(posterior, count)
+    if bool(tight.any()):
+        inside = posterior.spread(posterior.basis(sample.features))
+        ratio = torch.where(tight[:, None, None], inside.clamp_min(1e-300), ratio)
     noisy = (posterior.noise[:, None, None, None] * ratio[..., None]).clamp_min(1e-300)
     scaled = (residual.abs() / noisy.sqrt()).flatten(1, 2).sort(dim=1).values  # (G, R, K)
     rows = scaled.shape[1]
@@ -162,12 +175,44 @@ def calibrated(posterior: Posterior, sample: Sample, count: int) -> Posterior:
     return replace(posterior, amplitude=deviation**2, quantiles=quantiles)
 
 
+def crowded(posterior: Posterior, count: int) -> Tensor:
+    """(G,) whether the rows span all directions and not one row could be spared, at a noise too small to matter.
+
+    There the fit with all rows knows every direction, the one with a row less does not.
+    """
+    centred = int(bool((posterior.total == 0).all()))
+    if count - centred != posterior.basis.eigenvalues.shape[-1]:
+        return torch.zeros(len(posterior.noise), dtype=torch.bool, device=posterior.noise.device)
+    values = posterior.basis.eigenvalues
+    return values.amin(-1) > torch.maximum(posterior.noise, 1e-13 * values.amax(-1))
+
+
+def cautions(posterior: Posterior, count: int) -> tuple[str, ...]:
+    """A sentence for the reader where intervals cannot be trusted: about as many rows as directions, next to no noise.
+
+    Errors there grow without bound, and no row left out shows it: one row more or less changes the whole fit.
+    """
+    values = posterior.basis.eigenvalues
+    freedom = float((values / (values + posterior.noise[:, None])).sum(-1).max())
+    freedom += int(bool((posterior.total == 0).all()))
+    if freedom < NEAR * count or NEAR * values.shape[-1] > count:
+        return ()
+    return (
+        f"There are {count} rows for {values.shape[-1]} feature directions and next to no noise: the fit hangs on "
+        f"every single row, and intervals say little; use more noise (noise='auto') or more rows.",
+    )
+
+
 def left_out(posterior: Posterior, features: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Leave-one-out residuals (G, n, P, K) and predicted variances over τ²σ² (G, n, P) of training examples.
 
-    Centre and baseline are estimated again without the example; metric, scale and noise stay. With centred features
-    that is (I − h − 11ᵀ/M)⁻¹r over the example's places. Without, only the baseline moves, by −Σ(v−b)/(M−P) over them,
-    and the prediction follows it by as much as it follows a constant target.
+    Centre and baseline are estimated again without the example; metric, scale and noise stay. With z the example's
+    rows (P of them, among M), h = zA⁻¹zᵀ their leverage, A = ZᵀZ + σ²I and C = I + 11ᵀ/(M − P), whose inverse is
+    I − 11ᵀ/M: about the new centre they are Cz, and A becomes A − zᵀCz. So residuals are (C⁻¹ − h)⁻¹r and the
+    variance is C h (C⁻¹ − h)⁻¹; for one row r/(1 − 1/M − h) and (M/(M−1))² h / (1 − Mh/(M−1)).
+
+    Uncentred features do not move (C = I). Only the baseline does, by −Σ(v−b)/(M−P) over the rows, and the prediction
+    follows it by as much as it follows a constant target.
     """
     z = posterior.basis(features)
     groups, n, places, _ = z.shape
@@ -179,15 +224,18 @@ def left_out(posterior: Posterior, features: Tensor, targets: Tensor, count: int
         half, residual = half.reshape(groups, n * places, 1, -1), residual.reshape(groups, n * places, 1, -1)
         v = v.reshape(residual.shape)
     h = half @ half.transpose(-1, -2)
-    eye = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
+    rows = h.shape[-1]
+    eye = torch.eye(rows, dtype=h.dtype, device=h.device)
     if bool((posterior.total == 0).all()):
-        left = torch.linalg.solve(eye - h - 1 / count, residual)
+        kept, moved_by = eye - h - 1 / count, eye + 1 / max(1, count - rows)
+        left = torch.linalg.solve(kept, residual)
+        ratio = (moved_by * torch.linalg.solve(kept, h)).sum(-1)
     else:
         constant = half @ (posterior.total[:, None] @ posterior.root)[:, None].transpose(-1, -2)
-        moved = (v - posterior.baseline[:, None, None]).sum(2, keepdim=True) / (count - h.shape[-1])
+        moved = (v - posterior.baseline[:, None, None]).sum(2, keepdim=True) / (count - rows)
         left = torch.linalg.solve(eye - h, residual + moved * (1 - constant))
-    ratio = torch.linalg.solve(eye - h, h).diagonal(dim1=-2, dim2=-1).clamp_min(1e-300)
-    return left.reshape(groups, n, places, -1), ratio.reshape(groups, n, places)
+        ratio = torch.linalg.solve(eye - h, h).diagonal(dim1=-2, dim2=-1)
+    return left.reshape(groups, n, places, -1), ratio.clamp_min(1e-300).reshape(groups, n, places)
 
 
 def as_numpy(value: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gp.arrays import ArrayMap, source
-from gp.conditioning import Pass, fitted, gather, settle
+from gp.conditioning import Pass, cautions, fitted, gather, settle
 from gp.distillation import Distillation
 from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.posterior import METRICS
@@ -29,6 +29,7 @@ def distill(
     kernel: str = "activation",
     noise: float | str = "auto",
     seed: int = 0,
+    metric: str | None = None,
     **options: Any,
 ) -> Distillation:
     """Distil a submodule into a Gaussian process that predicts what it predicts.
@@ -40,6 +41,8 @@ def distill(
         noise: a ratio σ² to the amplitude, or how to choose it: "auto" on the fidelity–cancellation frontier,
             "likelihood" by marginal likelihood, "loo" by generalised cross-validation.
         seed: of whatever is random (learned maps, projections, samples behind intervals).
+        metric: "half" (half-whitened, as always without one), "raw" (scaled only), "full" (whitened), "none", or "auto"
+            (of the first three the one that cancels least). The learned kernel's maps carry their own.
         options: of one kernel: ``form``, ``steps``, ``dim``, ``shares``, ... of the learned one
             (:class:`gp.matching.Recipe`), ``dimension`` of the tangent one.
 
@@ -47,7 +50,8 @@ def distill(
         The distillation; predictions are (N, *out) float64 NumPy arrays in the output's own units.
 
     Raises:
-        UsageError: X can be read only once, or the kernel, noise, seed or an option is unknown.
+        UsageError: X can be read only once or comes in another order each time, or the kernel, noise, metric, seed or
+            an option is unknown.
         TooFewPoints: fewer than two rows.
         DeadUnit: every output is constant over X, or the features are.
         BadInput: X holds values that are not finite, or is in no form that a probe takes.
@@ -61,8 +65,12 @@ def distill(
         raise UsageError(
             "X is a one-shot iterator, and the rows are read more than once; pass an array or a DataLoader"
         )
-    check(X, seed)
+    check(X, seed, metric)
     chosen, notes = kernel_of(kernel, probe, X, Options(seed, options))
+    if metric is not None and chosen.kind == "learned":
+        raise UsageError(
+            "the learned kernel's maps are made with their metric; metric= is for the other kernels"
+        )
     given: float | str | torch.Tensor = noise
     if chosen.noise is not None and noise == "auto":  # the map was made together with its noise
         given = torch.from_numpy(np.asarray(chosen.noise))
@@ -74,10 +82,11 @@ def distill(
     made = gather(blocks(), chosen.center, keep=True)
     refuse_constant(made.sums, probe.address)
     rows: Rows = made.kept if made.kept is not None else Streamed(blocks, made.examples)
+    d = _conditioned(chosen, made, rows, given, seed, metric)
     return replace(
-        _conditioned(chosen, made, rows, given, seed),
+        d,
         X=X,
-        notes=(*notes, *chosen.notes),
+        notes=(*notes, *chosen.notes, *d.notes),
         model_hash=model_hash(probe.model),
         tail=getattr(chosen, "function", None),
         ndim=getattr(X, "ndim", None),
@@ -114,9 +123,7 @@ def fit_features(
         UsageError: an unknown metric, noise or seed.
 
     """
-    if metric != "auto" and metric not in METRICS:
-        raise UsageError(f"no metric {metric!r}; there are auto, {', '.join(METRICS)}")
-    check(None, seed)
+    check(None, seed, metric)
     rows_from = source(U, V)
     made = gather(rows_from.blocks(), center, keep=False)
     rows: Rows = Streamed(rows_from.blocks, made.examples)
@@ -131,14 +138,17 @@ def fit_features(
     return replace(d, map=ArrayMap(heads, d.metric, center), ndim=2)
 
 
-def _conditioned(chosen: FeatureMap, made: Pass, rows: Rows, noise: Any, seed: int) -> Distillation:
+def _conditioned(
+    chosen: FeatureMap, made: Pass, rows: Rows, noise: Any, seed: int, metric: str | None = None
+) -> Distillation:
     """The distillation of a feature map and the pass over its rows, which are read again if they can be."""
-    metric, level, frontier = settle(made, chosen.metric, noise, chosen.center)
+    metric, level, frontier = settle(made, metric or chosen.metric, noise, chosen.center)
     readable = None if isinstance(rows, Gone) else rows
+    posterior = fitted(made, metric, level, chosen.center, readable)
     return Distillation(
         kernel=chosen.kind,
         heads=chosen.heads,
-        posterior=fitted(made, metric, level, chosen.center, readable),
+        posterior=posterior,
         passed=made,
         rows=rows,
         row_ids=np.arange(made.examples),
@@ -149,11 +159,14 @@ def _conditioned(chosen: FeatureMap, made: Pass, rows: Rows, noise: Any, seed: i
         seed=seed,
         frontier=frontier,
         linear=chosen.linear,
+        notes=cautions(posterior, made.sums.count),
     )
 
 
-def check(X: Any, seed: Any) -> None:
+def check(X: Any, seed: Any, metric: str | None = None) -> None:
     """What can be told before anything runs."""
+    if metric not in (None, "auto", *METRICS):
+        raise UsageError(f"no metric {metric!r:.40}; there are auto, {', '.join(METRICS)}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"seed is an integer from 0; got {seed!r:.40}")
     if X is not None and rows_of(X) == 1:

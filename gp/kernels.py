@@ -112,9 +112,10 @@ class FeatureMap(Protocol):
 
     @property
     def metric(self) -> str:
-        """``auto``: the one of half-whitened, raw and whitened features that cancels least, half-whitened in doubt.
+        """Which metric the features get where the user names none, one of :data:`gp.posterior.METRICS`.
 
-        ``none``: the raw features are u(x) themselves.
+        It does not depend on the rows or the noise, so that distilling fewer rows at a given noise is what ``without``
+        makes of all of them. ``none``: the raw features are u(x) themselves.
         """
 
     @property

@@ -67,8 +67,9 @@ def test_amplitude_lets_a_95_percent_interval_cover_95_percent_of_the_rows_left_
     for i in range(len(U)):
         rest = np.delete(np.arange(len(U)), i)
         z = d.features
-        inverse = np.linalg.inv(z[rest].T @ z[rest] + 0.5 * np.eye(5))
-        deviations.append(np.sqrt(d.amplitude * 0.5 * (z[i] @ inverse @ z[i])))
+        others, one = z[rest] - z[rest].mean(0), z[i] - z[rest].mean(0)
+        inverse = np.linalg.inv(others.T @ others + 0.5 * np.eye(5))
+        deviations.append(np.sqrt(d.amplitude * 0.5 * (one @ inverse @ one)))
     scaled = np.sort(np.abs(residual / np.array(deviations)), axis=0)
     assert np.allclose(scaled[int(np.ceil(0.95 * 41)) - 1], 1.959963984540054, rtol=1e-9)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from gp.kernels import Array, Block, Heads, Options
 from gp.matching import Recipe, recipe
 from gp.mixtures import Inputs, combine, inputs, mixtures
 from gp.placed import PlacedMap
-from gp.site import Runner, snapshot
+from gp.site import FEW, Runner, precise, sample, snapshot, twin
 from gp.sphere import Coordinates, SphereMaps
 from gp.tracing import tensors
 from gp.training import HELD, POOL, Read, data_notes, form_notes, trained
@@ -84,6 +84,7 @@ class LearnedMap:
         """Configuration and arrays for :func:`restore`."""
         config = {
             "body": self.body.config(),
+            "double": self.runner.probe.dtype == torch.float64,
             "shape": list(self.heads.shape),
             "trace": list(self.trace),
             "notes": list(self.notes),
@@ -105,14 +106,17 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap | PlacedMap:
 
     """
     plan = _plan(options)
-    probe = snapshot(probe)
+    single = snapshot(probe)
     with one_thread():
-        placed = placing.find(probe, X)
+        placed = placing.find(single, X)
         if placed is not None:
             return placing.build(placed, X, plan)
-        body, notes = find_body(probe, X)
-        data = inputs(probe, X)
-        return _built(body, data, plan, (*notes, *data_notes(data)))
+        body, notes = find_body(single, X)
+        data = inputs(single, X)
+        made = _built(body, data, plan, (*notes, *data_notes(data)))
+    # The search is content with single precision; what is kept is read in double, whatever the size of a batch.
+    exact = precise(single, sample(single, X, FEW)[0])
+    return made if exact is single else replace(made, body=restored(exact, body.config()))
 
 
 @contextmanager
@@ -157,7 +161,7 @@ def restore(
     prefix = "coordinates."
     coords = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
     return LearnedMap(
-        restored(snapshot(probe), config["body"]),
+        restored(twin(probe) if config.get("double") else snapshot(probe), config["body"]),
         Coordinates.from_arrays(coords),
         SphereMaps(torch.as_tensor(np.array(arrays["weight"])), torch.as_tensor(np.array(arrays["offset"]))),
         Heads.plain(tuple(config["shape"])),

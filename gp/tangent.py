@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gp.kernels import Array, Block, Heads, Options, double
-from gp.site import exact_products, snapshot
+from gp.site import FEW, exact_products, precise, sample, snapshot, twin
 from interpret.address import parse
 from interpret.errors import ModelError, UsageError
 from interpret.probe import Probe
@@ -89,12 +90,15 @@ class TangentMap:
         return len(self.heads)
 
     def blocks(self, X: Any) -> Iterator[Block]:
-        """Blocks over ``X``, one for each batch of the probe."""
+        """Blocks over ``X``, one for each batch of the probe.
+
+        Attention runs in its plain form: the fused ones cannot be differentiated along a direction of the parameters.
+        """
         outputs = Outputs(self.probe)
         parameters = trained(self.probe)
         directions = Directions(parameters, self.dimension, self.seed)
         for rows, batch in self.probe.batches(X):
-            with frozen(self.probe.model), exact_products():
+            with frozen(self.probe.model), exact_products(), sdpa_kernel(SDPBackend.MATH):
                 features, values = project(outputs, parameters, batch, directions)
             yield Block(rows, features[:, :, None], values.reshape(len(values), 1, -1), values)
 
@@ -105,7 +109,7 @@ class TangentMap:
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Configuration for :func:`restore`; there are no arrays: directions come from the seed."""
         config = {"shape": list(self.heads.shape), "dimension": self.dimension, "seed": self.seed}
-        return {**config, "notes": list(self.notes)}, {}
+        return {**config, "notes": list(self.notes), "double": self.probe.dtype == torch.float64}, {}
 
 
 def build(probe: Probe, X: Any, options: Options) -> TangentMap:
@@ -121,7 +125,8 @@ def build(probe: Probe, X: Any, options: Options) -> TangentMap:
     if unknown:
         raise UsageError(f"the tangent kernel takes no {', '.join(unknown)}; it takes dimension")
     trained(probe)
-    probe = snapshot(probe)
+    batch, _ = sample(probe, X, FEW)
+    probe = precise(probe, batch)
     _, first = next(iter(probe.stream(X, "values")))
     heads = Heads.plain(tuple(first.shape[1:]))
     dimension = options.extra.get("dimension")
@@ -142,7 +147,8 @@ def restore(probe: Probe | None, config: dict[str, Any], arrays: dict[str, Any])
     if probe is None:
         return None
     heads = Heads.plain(tuple(config["shape"]))
-    return TangentMap(snapshot(probe), heads, config["dimension"], config["seed"], tuple(config["notes"]))
+    probe = twin(probe) if config.get("double") else snapshot(probe)
+    return TangentMap(probe, heads, config["dimension"], config["seed"], tuple(config["notes"]))
 
 
 def trained(probe: Probe) -> dict[str, Tensor]:

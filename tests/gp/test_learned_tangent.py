@@ -179,3 +179,48 @@ class TestInfluence:
         d = gp.distill(net(), rows(30), kernel="tangent", dimension=4)
         with pytest.raises(BadInput, match="one for each of the 30 training examples; got 29"):
             influence(d, rows(2), np.zeros(29))
+
+
+class Attending(nn.Module):
+    """A transformer layer as it runs in eval mode, and attention whose weights nobody asks for."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.last = layer, nn.Linear(8, 2)
+
+    def forward(self, x):
+        if isinstance(self.layer, nn.MultiheadAttention):
+            return self.last(self.layer(x, x, x, need_weights=False)[0][:, 0])
+        return self.last(self.layer(x).mean(1))
+
+
+@pytest.mark.parametrize("kind", ["encoder", "attention"])
+def test_attention_in_eval_mode_has_its_plain_gradients(kind):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = (
+            nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+            if kind == "encoder"
+            else nn.MultiheadAttention(8, 2, batch_first=True)
+        )
+        model = Attending(layer).double().eval()
+    X = np.random.default_rng(0).normal(size=(6, 4, 8))
+    found = features(model, X, dimension=3)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = projected_jacobian(model, X, 3, 0)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("kernel", "options"), [("tangent", {"dimension": 32}), ("learned", {"steps": 60})])
+def test_contributions_add_up_to_a_prediction_made_in_another_batch(kernel, options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3)
+        ).eval()
+    rng = np.random.default_rng(0)
+    X, queries = rng.normal(size=(2, 200, 10)).astype(np.float32)
+    d = gp.distill(model, X, kernel=kernel, **options)
+    latent = d.predict(queries[:40]).latent[:, 1]
+    alone = np.array([d.contributions(x, head=1).sum() + d.baseline[1] for x in queries[:40]])
+    assert np.abs(alone - latent).max() <= 1e-8 * np.abs(latent).min()

@@ -3,6 +3,11 @@
 Three controls stand beside every formula: the best linear formula on the same gradients (is the structure needed?);
 the formula's own features, coefficients refitted, on the same network with re-drawn weights (would this form fit any
 network?); and the same on gradients dealt out to the wrong points (would it fit noise?).
+
+A linear formula's gradient is the same everywhere, so that dealing it out changes nothing, and networks near their
+first weights are linear too. What it claims is that the directions agree among themselves, and its control keeps only
+their signs: the best linear formula on random directions, each in the orthant of the gradient at its point. Where the
+claim is no nearer than that, it says which inputs push up and which down, and nothing about their weights.
 """
 
 from __future__ import annotations
@@ -31,19 +36,24 @@ Redrawn = Callable[[int, Array], Array]
 SAME_FIELD = 0.9
 #: Re-initialised networks tried; the best fit among them counts.
 REDRAWS = 2
+#: A random field fitted better than this is no other field: one dimension leaves no room for another.
+SAME_LOSS = 1e-9
+#: The name of a linear row's control.
+SIGNS = "random directions of the same signs"
 
 
 def run(row: Scored, targets: Targets, redrawn: Redrawn | None = None, seed: int = 0) -> tuple[Control, ...]:
-    """The controls of a row, those that apply: a linear row is the linear control, and its constant gradient is the
-    same wherever it is dealt out; a field that re-drawing or shuffling leaves alone is no control either.
+    """The controls of a row, those that apply: another one for a linear row than for the others; and a field that
+    re-drawing or shuffling leaves alone is no control. Empty only where no other field is possible.
     """
+    if is_linear(row):
+        return _of_linear(row, targets, seed)
     found = []
-    linear_row = is_linear(row)
-    line = None if linear_row else best_linear(targets)
+    line = best_linear(targets)
     if line is not None:
         loss = held_out(line, targets)
         found.append(_control("best linear formula", loss, row, text(line.tree, targets.names)))
-    if redrawn is not None and not linear_row:
+    if redrawn is not None:
         fields = [redrawn(s, targets.points) for s in range(seed, seed + REDRAWS)]
         losses = [refitted(row.candidate, targets, other) for other in fields if _differs(other, targets)]
         finite = [loss for loss in losses if np.isfinite(loss)]
@@ -51,11 +61,35 @@ def run(row: Scored, targets: Targets, redrawn: Redrawn | None = None, seed: int
             found.append(_control("re-initialised network", min(finite), row))
     order = np.random.default_rng([seed, 3]).permutation(len(targets.directions))
     shuffled = targets.directions[order]
-    if not linear_row and _differs(shuffled, targets):
+    if _differs(shuffled, targets):
         loss = refitted(row.candidate, targets, shuffled)
         if np.isfinite(loss):
             found.append(_control("permuted gradients", loss, row))
     return tuple(found)
+
+
+def _of_linear(row: Scored, targets: Targets, seed: int) -> tuple[Control, ...]:
+    """The control of a linear row: the best linear formula on directions that share only their signs with it."""
+    other = same_signs(targets, seed)
+    line = best_linear(other)
+    loss = float("nan") if line is None else held_out(line, other)
+    if line is None or not loss > SAME_LOSS:
+        return ()
+    return (_control(SIGNS, loss, row, text(line.tree, targets.names)),)
+
+
+def same_signs(targets: Targets, seed: int = 0) -> Targets:
+    """The same points with random directions, uniform over the orthant of the gradient there; where a component is
+    zero either sign is drawn.
+    """
+    rng = np.random.default_rng([seed, 7])
+    drawn = rng.standard_normal(targets.directions.shape)
+    # Rounding errors of a zero component have no sign worth keeping.
+    signed = np.abs(targets.directions) > SAME_LOSS
+    drawn = np.where(signed, np.abs(drawn) * np.sign(targets.directions), drawn)
+    projected = targets.project(drawn)
+    length = np.linalg.norm(projected, axis=1, keepdims=True)
+    return targets.with_directions(projected / np.where(length > 0, length, 1.0))
 
 
 def _differs(gradients: Array, targets: Targets) -> bool:

@@ -28,6 +28,11 @@ SLACK = 1.5
 TOLERANCE = 5e-4
 #: An isotonic fit with a flat stretch over more than this share of the points is not strictly monotone.
 FLAT = 0.1
+#: Values within this share of the largest are equal: float32 holds no more, and networks are run in it.
+PRECISION = 4 * float(np.finfo(np.float32).eps)
+#: A flat end is saturation where this many levels lie within this share of the range next to it: a curve that bends
+#: towards its limit passes there, one that breaks off at it does not.
+APPROACH, NEAR = 3, 1e-4
 _FEWEST = 8
 _MOST = 4_000
 
@@ -174,13 +179,14 @@ def _closed(
     knots = np.linspace(t.min(), t.max(), 64)
     offset, slope, *inner = parameters
     levels = offset + slope * form.basis((knots - center) / scale, np.array(inner))
-    strict = bool(slope != 0 and np.all(np.sign(slope) * np.diff(levels) > 0))
+    # Every form rises strictly by construction; its levels may be equal where float64 ends, as those of σ beyond 37.
+    strict = bool(np.isfinite(levels).all() and slope != 0)
     return Link(name, math.nan, math.nan, slope > 0, strict, knots, levels, center, scale, parameters)
 
 
 def _isotonic(t: Array, g: Array) -> Link:
-    """Pooled blocks, joined by straight lines through their centroids: strictly monotone but for
-    single-block fits.
+    """Pooled blocks, joined by straight lines through their centroids: strictly monotone but for single-block fits and
+    long flat stretches. A saturated end, flat because the unit's precision ends, is no such stretch.
     """
     fits: list[tuple[float, bool, Array]] = []
     for increasing in (True, False):
@@ -192,8 +198,19 @@ def _isotonic(t: Array, g: Array) -> Link:
     knots = np.bincount(block, weights=t) / counts
     order = np.argsort(knots)
     flat = max(FLAT * len(t), 5)
-    strict = len(values) > 1 and bool(counts.max() <= flat)
+    long = np.flatnonzero(counts > flat)
+    strict = len(values) > 1 and all(_saturated(values, g[block == k], int(k)) for k in long)
     return Link("isotonic", math.nan, math.nan, increasing, strict, knots[order], values[order])
+
+
+def _saturated(levels: Array, own: Array, k: int) -> bool:
+    """Whether block k of the sorted levels is an end where the unit's values ``own`` are equal within their precision
+    and are approached gradually.
+    """
+    if k not in (0, len(levels) - 1) or np.ptp(own) > PRECISION * np.abs(levels).max():
+        return False
+    others = np.delete(levels, k)
+    return int((np.abs(others - levels[k]) < NEAR * np.ptp(levels)).sum()) >= APPROACH
 
 
 def _interpolate(t: Array, knots: Array, levels: Array) -> Array:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpret.errors import BadInput, TooFewPoints
-from symbolic.link import Link, fit_link, r_squared
+from symbolic.link import Link, _isotonic, fit_link, r_squared
 
 
 def sigma(x):
@@ -72,6 +72,32 @@ def test_what_is_not_monotone_is_not_called_so():
     assert not link.monotone
     folded = fit_link(*pair(lambda t: (t - 2) ** 2))
     assert folded.r2 < 0.9
+
+
+@pytest.mark.parametrize("steepness", [4, 20, 100])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_a_saturated_link_is_monotone(steepness, precision):
+    rng = np.random.default_rng(0)
+    t = rng.uniform(-2, 2, 2_000) * rng.uniform(-2, 2, 2_000) - rng.uniform(-2, 2, 2_000)
+    g = sigma(np.clip(steepness * t, -700, 700)).astype(precision).astype(np.float64)
+    link = fit_link(t[:1_000], g[:1_000], t[1_000:], g[1_000:])
+    assert link.monotone
+    assert link.r2 > 0.999
+
+
+@pytest.mark.parametrize(
+    ("shape", "monotone"),
+    [
+        (lambda t: np.tanh(8 * t) + 0.3 * np.tanh(30 * (t - 1)), True),
+        (lambda t: np.tanh(8 * t) + 0.3 * np.tanh(30 * (t + 1)) - np.tanh(20 * (t - 1.5)), False),
+        (lambda t: np.maximum(t, 0), False),
+        (lambda t: np.sin(3 * t), False),
+    ],
+)
+def test_a_flat_end_is_told_from_a_fold_and_from_a_break(shape, monotone):
+    t = np.random.default_rng(1).uniform(-3, 3, 2_000)
+    g = shape(t)
+    assert _isotonic(t[:1_000], g[:1_000]).monotone is monotone
 
 
 def test_noise_without_any_relation_scores_zero():

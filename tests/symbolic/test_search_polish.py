@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -169,7 +171,8 @@ def test_the_linear_control_is_the_best_line() -> None:
 def test_controls_that_cannot_differ_are_left_out() -> None:
     found = problem("x0 + 2*x1")
     row = row_of(candidate(parse("x0 + 2*x1", NAMES[:2])), found)
-    assert controls.run(row, found, lambda seed, points: found.directions) == ()
+    names = [c.name for c in controls.run(row, found, lambda seed, points: found.directions)]
+    assert names == [controls.SIGNS], "a linear row has a control of its own"
     curved = problem("x0^2 + 2*x1^2")
     row = row_of(candidate(parse("x0^2 + 2*x1^2", NAMES[:2])), curved)
     names = [c.name for c in controls.run(row, curved, lambda seed, points: curved.directions)]
@@ -178,6 +181,35 @@ def test_controls_that_cannot_differ_are_left_out() -> None:
     tests = controls.run(row, curved, lambda seed, points: other)
     assert [c.name for c in tests][1] == "re-initialised network"
     assert all(c.beaten and c.margin < 1e-6 for c in tests)
+
+
+@pytest.mark.parametrize(("d", "truth"), [(2, "x0 + 2*x1"), (3, "x0 - x1 + 0.1*x2"), (2, "x1")])
+def test_a_linear_concept_beats_random_directions_of_its_signs(d: int, truth: str) -> None:
+    found = problem(truth, d=d)
+    row = row_of(candidate(parse(truth, NAMES[:d])), found)
+    (control,) = controls.run(row, found)
+    assert control.beaten and control.margin < 1e-6
+    # The mean of the uniform directions in an orthant has the length √d·Γ(d/2)/(√π·Γ((d + 1)/2)).
+    mean = np.sqrt(d / np.pi) * math.gamma(d / 2) / math.gamma((d + 1) / 2)
+    assert control.misalignment > 1 - mean - 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_directions_in_one_orthant_are_no_linear_concept(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, g = rng.uniform(-1, 1, (900, 2)), np.abs(rng.standard_normal((900, 2)))
+    found = targets.build(x, g, rng.standard_normal(900))
+    row = row_of(candidate(parse("x0 + x1", NAMES[:2])), found)
+    assert row.held_out < 0.12
+    (control,) = controls.run(row, found)
+    assert not control.beaten and 0.8 < control.margin < 1.25
+
+
+def test_where_one_direction_is_all_there_is_nothing_is_a_control() -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (300, 1)) @ np.ones((1, 2))
+    found = targets.build(x, np.ones((300, 2)), x.sum(1))
+    row = row_of(candidate(parse("x0 + x1", NAMES[:2])), found)
+    assert controls.run(row, found) == ()
 
 
 def test_turned_fields_of_features_add_up() -> None:

@@ -95,6 +95,10 @@ class NotConverged(InterpretError, ArithmeticError):
     """A computation did not reach a usable result; nothing was hidden by jitter."""
 
 
+class NoAnswer(InterpretError, RuntimeError):
+    """No engine that was asked gave an answer; the message holds each one's error."""
+
+
 class StoreError(InterpretError, OSError):
     """A run folder cannot be read or written."""
 

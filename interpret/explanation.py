@@ -274,6 +274,11 @@ class NeuronExplanation:
     failures: tuple[tuple[str, str], ...] = field(default=())
     units: tuple[tuple[str, str], ...] = field(default=())
 
+    @property
+    def answered(self) -> bool:
+        """Whether any engine said something; else ``failures`` say why none did."""
+        return self.formula is not None or self.examples is not None
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from interpret.report import notebook

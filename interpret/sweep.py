@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from interpret.errors import InterpretError
+from interpret.errors import InterpretError, NoAnswer
 from interpret.explanation import NeuronExplanation
 from interpret.runs.claims import Claims, Counts, Failure, Heart
 from interpret.runs.codec import Encoded
@@ -123,6 +123,8 @@ def attempt(session: Session, address: str) -> Result:
     try:
         with deadline(session.order.limit):
             explanation = session.explain(address)
+        if not explanation.answered:
+            raise NoAnswer("; ".join(f"{engine}: {why}" for engine, why in explanation.failures))
         encoded = encode(explanation)
     except Expired:
         limit = f"took longer than {session.order.limit:g} s"

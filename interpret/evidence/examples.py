@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interpret.errors import InterpretError
 from interpret.explanation import (
     Array,
     ExamplePart,
@@ -132,7 +133,7 @@ def example_part(
     shown = {n.index for case in cases for n in (*case.neighbors, *case.contributors)}
     shown |= set(prototypes.index if prototypes else ())
     position = {int(number): place for place, number in enumerate(rows.numbers)}
-    suspects = _suspects(distillation, rows) if is_output else ()
+    suspects, left_out = _suspects(distillation, rows) if is_output else ((), ())
     shown |= {suspect.index for suspect in suspects}
     count = len(figures.network)
     draw = np.linspace(0, count - 1, min(count, SCATTER_POINTS)).astype(int)
@@ -159,7 +160,7 @@ def example_part(
         thumbnails=tuple(rows.thumbnail(position[index]) for index in sorted(shown)),
         prototypes=prototypes,
         suspects=suspects,
-        notes=tuple(distillation.notes),
+        notes=(*distillation.notes, *left_out),
         seconds=time.perf_counter() - started,
         baseline=float(np.ravel(distillation.baseline)[head]),
         frontier=tuple(
@@ -269,13 +270,19 @@ def _prototypes(distillation: Distillation, head: int, rows: Rows) -> Prototypes
     )
 
 
-def _suspects(distillation: Distillation, rows: Rows, count: int = 10) -> tuple[Suspect, ...]:
+def _suspects(
+    distillation: Distillation, rows: Rows, count: int = 10
+) -> tuple[tuple[Suspect, ...], tuple[str, ...]]:
+    """Rows whose labels their neighbors contradict, and a note where labels are none, as in a regression."""
     if rows.y is None:
-        return ()
-    table = distillation.suspects(rows.y).head(count)
+        return (), ()
+    try:
+        table = distillation.suspects(rows.y).head(count)
+    except InterpretError as error:
+        return (), (f"Suspect labels are left out: {str(error).rstrip('.')}.",)
     columns = (table[name].tolist() for name in ("index", "label", "suggested", "score"))
     return tuple(
         Suspect(int(rows.numbers[int(row)]), str(label), str(suggested), float(score))
         for row, label, suggested, score in zip(*columns, strict=True)
         if str(label) != str(suggested)
-    )
+    ), ()

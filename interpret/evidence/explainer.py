@@ -141,9 +141,12 @@ class Explainer:
 
     @cached_property
     def _predicted(self) -> np.ndarray | None:
-        """Class the model's output predicts for each test row, where it has several outputs."""
+        """Class the model's output predicts for each test row; None where the labels are no numbers of its classes."""
+        labels = self.split.y_test
+        if labels is None or labels.dtype.kind not in "biuf":
+            return None
         out = Probe(self.model, "").values(self.split.X_test)
-        if out.ndim != 2 or self.split.y_test is None:
+        if out.ndim != 2 or not np.isin(labels, np.arange(max(out.shape[1], 2))).all():
             return None
         return (out.argmax(1) if out.shape[1] > 1 else (out[:, 0] > 0).long()).numpy()
 
@@ -171,7 +174,7 @@ class Explainer:
         examples = self._examples(probe, failures) if self.settings.engine != "symbolic" else None
         part, check = self._merge(probe, formula, examples)
         example = examples[0] if examples else None
-        said = judge(part, example, check)
+        said = judge(part, example, check, failures)
         return NeuronExplanation(
             address=address,
             title=f"{self.settings.title} · {address}",

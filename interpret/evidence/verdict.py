@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = ["Judgement", "Verdict", "judge"]
 
 #: A GP below this held-out correlation does not stand for the network, and its neighbors explain nothing.
 FAITHFUL_PEARSON = 0.99
+_ENGINES = {"symbolic": "formula search", "gp": "example engine"}
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,21 @@ class Judgement:
     advice: tuple[str, ...]
 
 
-def judge(formula: FormulaPart | None, examples: ExamplePart | None, check: CrossCheck | None) -> Judgement:
+def judge(
+    formula: FormulaPart | None,
+    examples: ExamplePart | None,
+    check: CrossCheck | None,
+    failures: Sequence[tuple[str, str]] = (),
+) -> Judgement:
     """The symbolic engine's verdict, lowered where fresh rows or the failing region contradict it; never raised.
 
     ``check.formula_network`` is the mean cosine on rows that the search has not seen in any role.
+
+    ``failures`` are (engine, error) of the engines that were asked and stopped.
     """
     by_example = _by_example(examples)
     if formula is None:
-        return Judgement(
-            Verdict.NONE,
-            "No formula was searched for." if examples else "Nothing could be said of this neuron.",
-            by_example,
-            ("Run the symbolic engine too to get a formula.",),
-        )
+        return _without_formula(by_example, failures)
     verdict, reasons = formula.verdict, list(formula.reasons)
     fresh = 1.0 - check.formula_network if check else float("nan")
     if np.isfinite(fresh):
@@ -58,6 +62,23 @@ def judge(formula: FormulaPart | None, examples: ExamplePart | None, check: Cros
         if verdict is Verdict.EXACT and region.misalignment_inside > 4 * EXACT_MISALIGNMENT:
             verdict = Verdict.APPROXIMATE
     return Judgement(verdict, _claim(verdict, formula), (*reasons, *by_example), formula.advice)
+
+
+def _without_formula(by_example: tuple[str, ...], failures: Sequence[tuple[str, str]]) -> Judgement:
+    """NONE, for the reason there is: nobody asked for a formula, or its search stopped."""
+    stopped = dict(failures)
+    if "symbolic" in stopped:
+        claim = "The formula search stopped." if by_example else "Nothing could be said of this neuron."
+        advice = f"The formula search stopped with: {stopped['symbolic'].rstrip('.')}. Mend that, then explain it again."
+    elif by_example:
+        claim, advice = "No formula was searched for.", "Run the symbolic engine too to get a formula."
+    else:
+        claim = "Nothing could be said of this neuron."
+        advice = "The example engine stopped, and no formula was asked for: run the symbolic engine too."
+    said = tuple(f"the {_ENGINES.get(engine, engine)} stopped: {why}" for engine, why in failures)
+    if not by_example and not said:
+        said = ("no engine gave an answer",)
+    return Judgement(Verdict.NONE, claim, (*said, *by_example), (advice,))
 
 
 def _claim(verdict: Verdict, formula: FormulaPart) -> str:

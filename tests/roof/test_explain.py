@@ -139,6 +139,34 @@ def test_a_dead_unit_fails_in_words_and_leaves_the_rest(data: tuple[np.ndarray, 
     assert both["4[0]"].formula is not None
 
 
+def test_continuous_targets_cost_the_suspects_only(data: tuple[np.ndarray, np.ndarray]) -> None:
+    """A regression's targets are no classes: nothing is suspect or misclassified, all else is said."""
+    X = data[0][:300]
+    for y in (X.sum(axis=1) + 0.5, np.array(["cat", "dog", "cow"])[np.arange(300) % 3]):
+        neuron = interpret.explain(network(), "4[0]", X, y, engine="gp")[0]
+        assert neuron.failures == ()
+        assert neuron.examples is not None
+        assert neuron.examples.pearson > 0.99
+        assert len(neuron.examples.cases[0].neighbors) == 10
+        assert "misclassified" not in {case.kind for case in neuron.examples.cases}
+        left_out = [note for note in neuron.examples.notes if "continuous values" in note]
+        assert bool(left_out) == (y.dtype.kind == "f")
+        assert neuron.examples.suspects == () or not left_out
+
+
+def test_without_any_answer_the_reasons_are_the_real_ones(data: tuple[np.ndarray, np.ndarray]) -> None:
+    dead = network(outputs=2)
+    with torch.no_grad():
+        dead[-1].weight[1] = 0.0
+    neuron = interpret.explain(dead, "4[1]", data[0][:300], engine="symbolic")[0]
+    assert not neuron.answered
+    assert neuron.verdict == "NONE"
+    error = dict(neuron.failures)["symbolic"]
+    assert any(error in reason for reason in neuron.reasons)
+    assert any(error.rstrip(".") in line for line in neuron.advice)
+    assert not any("Run the symbolic engine" in line for line in neuron.advice)
+
+
 def test_a_frame_brings_its_names_and_images_their_pictures() -> None:
     frame = pd.DataFrame(np.random.default_rng(1).normal(size=(300, 3)), columns=["mass", "speed", "height"])
     neuron = interpret.explain(network(3), "4[0]", frame)[0]

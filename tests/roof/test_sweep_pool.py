@@ -50,6 +50,20 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
         assert [e.counts.done for e in events[1:-1]] == list(range(1, 13))
 
 
+def test_a_neuron_that_no_engine_answered_has_failed(tmp_path: Path) -> None:
+    order = named("fc[0]", "silent[0]")
+    session = FakeSession(order)
+    outcome = sweep(order, tmp_path, executor=Serial(order, session))
+    assert (outcome.counts.done, outcome.counts.failed) == (1, 1)
+    (failed,) = outcome.failures
+    assert (failed.address, failed.error, failed.message) == ("silent[0]", "NoAnswer", "gp: 320 classes")
+    with open_run(tmp_path) as run:
+        assert run.addresses() == ["fc[0]"]
+    session.order = dataclasses.replace(order, wrt="answers now")
+    again = sweep(order, tmp_path, executor=Serial(order, session), retry_failed=True)
+    assert (again.counts.done, again.counts.failed) == (2, 0)
+
+
 def test_failures_are_recorded_and_retried(tmp_path: Path) -> None:
     order = named("fc[0]", "error[0]", "bug[0]", "print[0]")
     for executor in (Serial(order, FakeSession(order)), pool(order, 2)):

@@ -75,14 +75,13 @@ def _made(name: str, optional: bool, look: Callable[[], Check]) -> Check:
         check = look()
     except Exception as error:
         check = Check(name, Status.PROBLEM, f"failed: {type(error).__name__}: {error}", optional=optional)
-    return replace(check, found=_printable(check.found), fix=_printable(check.fix))
+    return replace(check, found=_printable(check.found), fix=_printable(check.fix, None))
 
 
-def _printable(text: str) -> str:
+def _printable(text: str, most: int | None = _LONGEST) -> str:
     """Text that any terminal takes: variables, paths and other programs' answers may hold anything."""
     return "".join(
-        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}"
-        for char in text[:_LONGEST]
+        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text[:most]
     )
 
 

@@ -342,6 +342,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # as newer versions of typer pass it on
             return _unread()
+        if _by_typer(error):  # completion ends the program when it has answered
+            return error.code if isinstance(error.code, int) else DONE
         # Nothing of ours calls it in here: a model's file does, when it is run as a program.
         return _say(
             f"the model's file ended the program, sys.exit({error.code!r}); it is to be imported", WRONG
@@ -349,6 +351,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _bug(error)
     return code if isinstance(code, int) else DONE
+
+
+def _by_typer(error: SystemExit) -> bool:
+    """Whether the line that ended the program is one of typer's own, or of the click beneath it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in ("typer", "click")
 
 
 def _unread() -> int:

@@ -69,7 +69,7 @@ def _without_formula(by_example: tuple[str, ...], failures: Sequence[tuple[str, 
     stopped = dict(failures)
     if "symbolic" in stopped:
         claim = "The formula search stopped." if by_example else "Nothing could be said of this neuron."
-        advice = f"The formula search stopped with: {stopped['symbolic'].rstrip('.')}. Mend that, then explain it again."
+        advice = f"Mend what stopped the formula search, then explain it again: {stopped['symbolic']}"
     elif by_example:
         claim, advice = "No formula was searched for.", "Run the symbolic engine too to get a formula."
     else:

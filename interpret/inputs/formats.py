@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -51,21 +53,53 @@ def read_csv(path: Path) -> Loaded:
 
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), None)
+            lines = csv.reader(file)
+            header, first = next(lines, None), next(lines, [])
         if not header:
             raise LoadError(f"{path.name} is empty")
+        _check_delimiter(path, header, first)
         named = not all(_is_number(cell) for cell in header)
         if named:
             _check_header(header)
         names = header if named else [f"x{i}" for i in range(len(header))]
-        frame = pd.read_csv(
-            path, header=None, names=names, skiprows=1 if named else 0, encoding="utf-8-sig", index_col=False
-        )
-    except (UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise LoadError(f"{path.name} is not a table that can be read: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                path, header=None, names=names, skiprows=1 if named else 0, encoding="utf-8-sig",
+                index_col=False, low_memory=False,
+            )  # fmt: skip
+    except pd.errors.ParserWarning as error:
+        raise LoadError(_longer(path, len(header), len(first))) from error
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x}"
+        raise LoadError(f"{path.name} is not UTF-8 text ({found}); save it as UTF-8") from error
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise LoadError(f"{path.name} is not a table that can be read: {str(error).strip()}") from error
     if not len(frame):
         raise LoadError(f"{path.name} has a header but no rows")
     return Loaded(frame=frame)
+
+
+def _check_delimiter(path: Path, header: list[str], first: list[str]) -> None:
+    """Refuse a table that something else than commas separates: it would be a single column of text.
+
+    Raises:
+        LoadError: which delimiter it has.
+    """
+    whole = ",".join(first)
+    for sign, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and sign in header[0] and whole.count(sign) == header[0].count(sign):
+            decimal = " and points as decimal marks" if re.search(r"\d,\d", whole) else ""
+            raise LoadError(f"{path.name} is separated by {called}, not commas; save it with commas{decimal}")
+
+
+def _longer(path: Path, columns: int, fields: int) -> str:
+    """What to say of rows that have more fields than there are names for."""
+    problem = f"{path.name}: rows have more fields than the {columns} names of the header"
+    if fields == columns + 1:
+        problem += f" (the first has {fields}). Their first field may be a row's name, as R writes it: "
+        return problem + "write the table with row.names = FALSE"
+    return f"{problem}; give every column a name"
 
 
 def read_parquet(path: Path) -> Loaded:

@@ -104,6 +104,10 @@ def _column(
         return "boolean", column.astype(bool), ()
     if column.dtype.kind not in "iuf":
         first = column.iloc[0] if len(column) else ""
+        if re.fullmatch(r"\s*[+-]?\d*,\d+\s*", str(first)):
+            raise BadInput(
+                f"column {name!r:.80} holds decimal commas ({str(first)!r:.40}); write numbers with decimal points"
+            )
         raise BadInput(
             f"column {name!r:.80} holds text ({str(first)!r:.40}), not numbers; declare it categorical, make it the "
             f"target, or drop it"

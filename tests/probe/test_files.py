@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import nn
 
 from interpret import Probe
 from interpret.data import Data, as_batchable, check_names, load
-from interpret.errors import LoadError, LoadRefused, NameMismatch
+from interpret.errors import InterpretError, LoadError, LoadRefused, NameMismatch
 from interpret.inputs.tables import from_frame, with_units
 from interpret.loading import load_model, read_weights
 
@@ -70,6 +71,37 @@ def test_a_csv_without_names(tmp_path: Path) -> None:
     data = load(path)
     assert data.names == ("x0", "x1")
     np.testing.assert_array_equal(data.X, [[1, 2.5], [-3, 400]])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a,b\n1,2,3\n2,3,4\n", "more fields than the 2 names.*row.names = FALSE"),
+        (b"a,b\n1,2,3,4\n2,3,4,5\n", "more fields than the 2 names of the header; give every column a name"),
+        (b"a,b\n1,2\n1,2,3\n", "line 3, saw 3$"),
+        (b"a;b\r\n1.5;2\r\n", "separated by semicolons, not commas; save it with commas$"),
+        (b"a;b\n1,5;2,5\n", "separated by semicolons.*points as decimal marks"),
+        (b"1.5\t2.5\n3\t4\n", "separated by tabs"),
+        (b'a,b\n"1,5",2\n', "column 'a' holds decimal commas.*decimal points"),
+        ("größe,b\n1,2\n".encode("latin-1"), "is not UTF-8 text .byte 0xf6.; save it as UTF-8"),
+        (b"a,b\n1,2\n1,\xe9\n", "save it as UTF-8"),
+    ],
+)
+def test_a_table_of_another_kind_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InterpretError, match=said):
+            load(path)
+
+
+def test_delimiters_inside_names_and_at_the_end_of_rows_are_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("a;b\n1\n2\n")
+    assert load(path).names == ("a;b",)
+    path.write_text("a,b\n1,2,\n3,4,\n")
+    np.testing.assert_array_equal(load(path).X, [[1, 2], [3, 4]])
 
 
 def test_text_labels_of_a_target_stay_text() -> None:

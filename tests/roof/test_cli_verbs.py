@@ -266,6 +266,24 @@ def test_completion_offers_addresses(stored: Path) -> None:
         capture_output=True, text=True, timeout=60, env=environment,
     )  # fmt: skip
     assert done.stdout.split() == ["fc1[0]", "fc1[1]", "fc1[2]"], done
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_completion_is_shown_without_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert main(["--show-completion", "bash"]) == 0
+    said = capsys.readouterr()
+    assert "_TWINSCOPE_COMPLETE" in said.out and said.err == ""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["--install-completion", "bash"]) == 0
+    assert capsys.readouterr().err == ""
+    assert list(tmp_path.rglob("twinscope.sh"))
+
+
+def test_a_model_that_ends_the_program_is_said_so(work: Path, capsys: Capture) -> None:
+    Path("net.py").write_text("import sys\nsys.exit(0)\n")
+    assert "sys.exit(0)" in wrong(capsys, "layers", "net.py:model")
 
 
 def test_what_a_terminal_would_obey_is_not_printed(stored: Path, capsys: Capture, make: Make) -> None:

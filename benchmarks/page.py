@@ -71,7 +71,8 @@ SECTIONS = (
             "largest contributors that are of the predicted class.",
             (Part("peer_gp.py", "--seeds 2", "--seeds 1 --kinds diabetes --methods activation", limit=500),)),
     Section("captum", "Gradients, neighbors and wrong labels: captum and shap",
-            "The same questions to the same networks. *ours against it* is from our side; a loss is called one.",
+            "The same questions to the same networks. *ours against it* is from our side, of the seconds where nothing "
+            "else is said; a loss is called one.",
             (Part("peer_captum.py", "--seeds 3 --rounds 5", "--seeds 1 --rounds 1"),)),
     Section("probe", "The probe against plain autograd",
             "Whole layers at once; the contenders take turns.",

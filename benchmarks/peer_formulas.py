@@ -145,13 +145,19 @@ def main() -> None:
             misfit = 1 - sorted(cosines)[len(cosines) // 2]
             mine = 1 - sorted(ours[0])[len(ours[0]) // 2]
             word = "" if name == "twinscope" else against(mine, misfit)
-            rows.append((task.text, name, spread(cosines, 5), word, spread(seconds, 2), f"`{text[:70]}`"))
+            sooner = (
+                "" if name == "twinscope" else against(float(np.median(ours[1])), float(np.median(seconds)))
+            )
+            rows.append(
+                (task.text, name, spread(cosines, 5), word, spread(seconds, 2), sooner, f"`{text[:70]}`")
+            )
     columns = (
         "rule",
         "tool",
         "cos with the rule",
         "misfit, ours against it",
         "CPU s",
+        "time, ours against it",
         "formula of the last seed",
     )
     print(table(columns, rows))

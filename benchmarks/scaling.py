@@ -115,6 +115,11 @@ def curves(repeats: int, most: float) -> None:
     print(table(("what", "grows with", "CPU seconds", "exponent"), rows))
 
 
+def speed_up(factor: float) -> str:
+    """A factor over one worker; below 1 the workers cost more than they bring, and that is called a loss."""
+    return f"{factor:.2f} ×" if factor >= 1 else f"**loss**, {factor:.2f} ×"
+
+
 def workers(neurons: int) -> None:
     """The same sweep with one and with two worker processes."""
     rows, digests = [], []
@@ -131,7 +136,7 @@ def workers(neurons: int) -> None:
                 base = base or working
                 rows.append(
                     (units, jobs, figures["wall_s"], figures["start_up_s"], figures["cpu_s"],
-                     f"{60 * units / working:.0f}", f"{base / working:.2f} ×")
+                     f"{60 * units / working:.0f}", speed_up(base / working))
                 )  # fmt: skip
     columns = (
         "units",

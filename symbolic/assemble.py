@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from interpret.errors import InterpretError, NotConverged, TooFewPoints, UsageError
 from interpret.outcome import Verdict
-from symbolic import choice, controls, intervals, judge, scoring, single
+from symbolic import choice, controls, derivatives, intervals, judge, scoring, single
 from symbolic import formula as formulas
 from symbolic.backends.base import CANCELLED, Backend, SearchResult, Settings, shown
 from symbolic.expression import Tree, evaluate
@@ -40,6 +40,7 @@ def formula(
     """Search with the engine asked for, by name or as a backend, then score, choose and judge."""
     if engine not in ENGINES if isinstance(engine, str) else not isinstance(engine, Backend):
         raise UsageError(f"engine must be one of {', '.join(ENGINES)}, or a backend, got {shown(engine)}")
+    derivatives.check(settings.user_operators, targets.points[targets.fit])
     deadline = None if settings.time_limit is None else started + settings.time_limit
     first = "eigen" if engine == "auto" else engine
     found = _searched(_backend(first), targets, settings, deadline, started, redrawn)

@@ -75,7 +75,7 @@ def _of_linear(row: Scored, targets: Targets, seed: int) -> tuple[Control, ...]:
     loss = float("nan") if line is None else held_out(line, other)
     if line is None or not loss > SAME_LOSS:
         return ()
-    return (_control(SIGNS, loss, row, text(line.tree, targets.names)),)
+    return (_control(SIGNS, loss, row),)
 
 
 def same_signs(targets: Targets, seed: int = 0) -> Targets:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interpret.errors import ExpressionError
+from interpret.errors import ExpressionError, NameMismatch
 from symbolic.expression import (
     Apply,
     Leaf,
@@ -39,20 +39,25 @@ if TYPE_CHECKING:
 class NumpyFormula:
     """A formula as a callable on tables: ``f(X)`` with X (N, d) gives (N,) in float64. It pickles.
 
-    `gradient` gives (N, d). Rows outside the formula's domain come out NaN or infinite.
+    `gradient` gives (N, d). Rows outside the formula's domain come out NaN or infinite. ``width`` is d where it is
+    known; a table of more columns is another table, and raises NameMismatch.
     """
 
     tree: Tree
     operators: Operators = None
     expression: str = ""
+    width: int | None = None
 
     def __call__(self, X: ArrayLike) -> NDArray[np.float64]:
         """Values (N,) at the rows of X (N, d)."""
-        return evaluate(self.tree, X, self.operators)
+        return evaluate(self.tree, self._table(X), self.operators)
 
     def gradient(self, X: ArrayLike) -> NDArray[np.float64]:
         """Gradients (N, d) at the rows of X (N, d)."""
-        return value_and_gradient(self.tree, X, self.operators)[1]
+        return value_and_gradient(self.tree, self._table(X), self.operators)[1]
+
+    def _table(self, X: ArrayLike) -> ArrayLike:
+        return X if self.width is None else check_width(X, self.width)
 
     def __str__(self) -> str:
         return self.expression
@@ -63,9 +68,23 @@ def to_numpy(tree: Tree, names: Sequence[str] | None = None, operators: Operator
 
     Raises:
         ExpressionError: an operator is unknown, or a variable has no name.
+
+    The callable refuses tables that are wider than there are names.
     """
     _check(tree, operators)
-    return NumpyFormula(tree, operators, text(tree, names, operators))
+    return NumpyFormula(tree, operators, text(tree, names, operators), None if names is None else len(names))
+
+
+def check_width(X: ArrayLike, width: int) -> ArrayLike:
+    """X as it came, where it has at most ``width`` columns; fewer are for the formula to judge.
+
+    Raises:
+        NameMismatch: X has more columns than the formula has names.
+    """
+    shape = np.shape(X)
+    if len(shape) == 2 and shape[1] > width:
+        raise NameMismatch(f"the table has {shape[1]} columns, and the formula's inputs are {width}")
+    return X
 
 
 def _check(tree: Tree, operators: Operators) -> None:

@@ -233,13 +233,14 @@ class Formula:
 
         Raises:
             UsageError: the formula was fitted to gradients alone, so that there is no link.
+            NameMismatch: X has more columns than there are names.
         """
         if self.link is None:
             raise UsageError(
                 "this formula has no link, because it was fitted without the neuron's values: "
                 "pass values= to fit_gradients, or use numpy() for T(x) itself"
             )
-        return self.link.predict(evaluate(self.tree, X, self.operators))
+        return self.link.predict(evaluate(self.tree, exports.check_width(X, len(self.names)), self.operators))
 
     def to_json(self) -> str:
         """The whole result as JSON text, points aside; `from_json` reads it back."""

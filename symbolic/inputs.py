@@ -26,6 +26,7 @@ def settings_of(
     """The settings of a search, checked; ``fields`` are those of `Settings` by name.
 
     Raises:
+        BadInput: an accuracy that is no number above 0.
         UsageError: no operators; a bound, limit, seed or set of options that is none; or a device that torch cannot
             use.
         ExpressionError: an operator is unknown.
@@ -77,6 +78,11 @@ def _check(fields: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} must be at least 1, a whole number, got {shown(fields[name])}")
     if "seed" in fields and not (_is_number(fields["seed"], whole=True) and fields["seed"] >= 0):
         raise UsageError(f"seed must be a whole number, not negative, got {shown(fields['seed'])}")
+    wanted = fields.get("accuracy")
+    if wanted is not None and not (_is_number(wanted) and 0 < float(wanted) < np.inf):
+        raise BadInput(
+            f"accuracy must be a positive number, the misalignment to stop at, got {shown(wanted)}"
+        )
     for name, unit in (("time_limit", "seconds"), ("memory_limit", "bytes")):
         value = fields.get(name)
         if value is not None and not (_is_number(value) and value > 0 and float(value) < np.inf):

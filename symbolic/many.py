@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from interpret.errors import BadInput, DeadUnit, InterpretError, TooFewPoints
-from symbolic import assemble, features, supports, targets
+from symbolic import assemble, derivatives, features, supports, targets
 from symbolic.backends.base import DEFAULT_OPERATORS, SearchResult, Settings
 from symbolic.deepen import TRAINED, Run
 from symbolic.features import Bank, Grammar
@@ -108,6 +108,7 @@ def fit_units(
     x, g = np.asarray(points, dtype=np.float64), np.asarray(gradients, dtype=np.float64)
     v = np.asarray(values, dtype=np.float64)
     deadline = None if settings.time_limit is None else time.monotonic() + settings.time_limit
+    derivatives.check(settings.user_operators, x)
     found: list[Formula | Skipped] = []
     with threadpool_limits(1), np.errstate(all="ignore"):
         shared = Shared(x, settings)

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interpret.errors import ExpressionError
+from interpret.errors import ExpressionError, NameMismatch
 from symbolic.exports import to_numpy, to_sympy, to_torch
 from symbolic.expression import Apply, Constant, Variable, evaluate, value_and_gradient
 from symbolic.operators import BUILTIN, user_operator
@@ -42,6 +42,14 @@ BUMP = user_operator(
 @pytest.fixture(scope="module")
 def X():
     return np.random.default_rng(0).uniform(0.2, 2, (40, 3))
+
+
+def test_a_table_wider_than_the_names_is_refused(X):
+    found = to_numpy(parse("x0 + x1^2"), ["x0", "x1"])
+    np.testing.assert_array_equal(found(X[:, :2]), X[:, 0] + X[:, 1] ** 2)
+    for call in (found, found.gradient, pickle.loads(pickle.dumps(found))):
+        with pytest.raises(NameMismatch, match="3 columns, and the formula's inputs are 2"):
+            call(X)
 
 
 @pytest.mark.parametrize("formula", FORMULAS)

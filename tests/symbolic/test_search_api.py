@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symbolic
-from interpret.errors import UsageError
+from interpret.errors import BadInput, UsageError
 from interpret.outcome import Verdict
-from symbolic import controls, deepen, structure, targets
+from symbolic import controls, deepen, derivatives, structure, targets
 from symbolic.backends.base import Settings
 from symbolic.expression import Tree, Variable, evaluate, value_and_gradient
 from symbolic.parser import parse
@@ -228,6 +230,41 @@ def test_operators_and_bounds_are_kept() -> None:
         symbolic.fit_gradients(x, g, v, engine="magic")
 
 
+@pytest.mark.parametrize("accuracy", [-1, 0, 0.0, float("nan"), float("inf"), True, "fine"])
+def test_an_accuracy_that_cannot_be_reached_is_refused(accuracy: Any) -> None:
+    x, g, v = field("x0^2 + x1", 50)
+    with pytest.raises(BadInput, match="accuracy must be a positive number"):
+        symbolic.fit_gradients(x, g, v, accuracy=accuracy)
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_a_wrong_derivative_is_refused_with_the_worst_figure(k: int) -> None:
+    x, g, v = field("x0^2 + x1", 50)
+    partials = [lambda a, b: b * np.cos(a * b), lambda a, b: a * np.cos(a * b)]
+    right = symbolic.user_operator("wave", lambda a, b: np.sin(a * b), tuple(partials))
+    derivatives.check([right], x)
+    partials[k] = lambda a, b: 0 * a + 1
+    wrong = symbolic.user_operator("wave", lambda a, b: np.sin(a * b), tuple(partials))
+    with pytest.raises(
+        BadInput, match=rf"'wave'.* argument {k + 1} .*worst at .* 1 was given, -1\.\d+ is meas"
+    ):
+        symbolic.fit_gradients(x, g, v, operators=["+", "*", wrong])
+
+
+def test_kinks_poles_and_single_precision_are_no_wrong_derivatives() -> None:
+    x = np.random.default_rng(0).uniform(-2, 2, (100, 3))
+    fine = [
+        symbolic.user_operator("kink", np.abs, np.sign),
+        symbolic.user_operator("pole", lambda a: 1 / a, lambda a: -1 / a**2),
+        symbolic.user_operator("root", np.sqrt, lambda a: 0.5 / np.sqrt(a)),
+        symbolic.user_operator("single", lambda a: np.tanh(a.astype("f")), lambda a: 1 / np.cosh(a) ** 2),
+        symbolic.user_operator("line", lambda a: 3 * a, lambda a: 3.0),
+    ]
+    derivatives.check(fine, x)
+    with pytest.raises(BadInput, match="cannot be called on float64 arrays"):
+        derivatives.check([symbolic.user_operator("scalar", math.exp, math.exp)], x)
+
+
 def test_an_operator_of_the_users_own_is_searched() -> None:
     x = np.random.default_rng(0).uniform(-2, 2, (600, 2))
     bump = symbolic.user_operator(
@@ -306,9 +343,8 @@ def test_structure_solves_what_the_grammar_does_not_hold() -> None:
     assert {unit.inputs for unit in units} == {frozenset((0, 1)), frozenset((2, 3))}
 
 
-def test_a_formula_that_is_the_linear_control_needs_none() -> None:
+def test_a_formula_that_is_the_linear_control_has_another_one() -> None:
     x, g, v = field("x0 - 2*x1 + 0.5*x2", 400, d=3)
     formula = symbolic.fit_gradients(x, g, v, engine="eigen")
     assert formula.verdict is Verdict.EXACT
-    assert formula.controls == ()
-    assert controls.REDRAWS >= 1
+    assert [(control.name, control.beaten) for control in formula.controls] == [(controls.SIGNS, True)]

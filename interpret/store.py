@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from interpret.explanation import NeuronExplanation
+    from interpret.runs.claims import Failure
     from interpret.runs.codec import Encoded
     from interpret.runs.files import ArrayFiles
 
@@ -253,6 +254,12 @@ class Run:
             with self.reading():
                 document = self.connection.execute(sql, (row[0],)).fetchone()
             yield self._decoded(document)
+
+    def failures(self) -> list[Failure]:
+        """Neurons that could not be explained and have not been since, with the error of each."""
+        from interpret.runs.claims import failures
+
+        return failures(self)
 
     def _decoded(self, row: sqlite3.Row) -> NeuronExplanation:
         import zlib

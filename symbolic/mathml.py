@@ -10,7 +10,11 @@ from symbolic.layout import Dialect
 _SHORT = re.compile(r"([A-Za-z])_?(\d{1,4})?")
 _WORD = re.compile(r"[^\W\d_]+")
 _INDEXED = re.compile(r"<msub>(<mi>[A-Za-z]</mi><mn>\d+</mn>)</msub>")
-_MINUS, _TIMES, _APPLY = "−", "\u2062", "\u2061"
+_MINUS, _TIMES, _DOT, _APPLY = "−", "\u2062", "\u00b7", "\u2061"
+#: A factor that begins or ends with a name of several letters, or begins with a number.
+_BEGINS = re.compile(r"(<(mrow|msup|msub|msubsup)>)*(<(mi|mtext)>[^<]{2,}|<mn>)")
+_ENDS = re.compile(r"<(mi|mtext)>[^<]{2,}</\1>(</mrow>)*$")
+_LONG = re.compile(r"<(mi|mtext)>[^<]{2,}")
 
 
 def _clean(text: str) -> str:
@@ -32,6 +36,13 @@ def _name(name: str) -> str:
 
 def _infix(left: str, sign: str, right: str) -> str:
     return f"<mrow>{left}<mo>{_MINUS if sign == '-' else sign}</mo>{right}</mrow>"
+
+
+def _beside(left: str, right: str) -> str:
+    """A product; with a dot where its factors would be read as one word."""
+    power = left.endswith(("</msup>", "</msup></mrow>")) and _LONG.search(left)
+    words = _BEGINS.match(right) or _ENDS.search(left) or power
+    return f"<mrow>{left}<mo>{_DOT if words else _TIMES}</mo>{right}</mrow>"
 
 
 def _power(base: str, exponent: str) -> str:
@@ -61,7 +72,7 @@ MATHML = Dialect(
     number=lambda digits: f"<mn>{_clean(digits)}</mn>",
     minus=lambda inner: f'<mrow><mo form="prefix">{_MINUS}</mo>{inner}</mrow>',
     infix=_infix,
-    beside=lambda left, right: f"<mrow>{left}<mo>{_TIMES}</mo>{right}</mrow>",
+    beside=_beside,
     fraction=lambda above, below: f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>",
     power=_power,
     root=lambda inner: f"<msqrt>{inner}</msqrt>",

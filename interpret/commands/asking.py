@@ -57,9 +57,7 @@ def _table(run: Run, answer: Answer, sort: str | None) -> None:
 
 
 def _failures(run: Run, shape: str) -> int:
-    from interpret.runs.claims import failures
-
-    found = failures(run)
+    found = run.failures()
     columns = ("address", "error", "message", "attempts")
     rows = [(f.address, f.error, f.message, f.attempts) for f in found]
     table = Table(columns, rows)
@@ -70,6 +68,11 @@ def _failures(run: Run, shape: str) -> int:
     elif shape == "markdown":
         terminal.out(terminal.markdown_lines(columns, rows))
     else:
-        terminal.console().print(terminal.grid(columns, rows, right=["attempts"]))
-        terminal.out(f"{len(rows)} neurons failed; `twinscope explain … --retry-failed` tries them again")
+        if rows:
+            terminal.console().print(terminal.grid(columns, rows, right=["attempts"]))
+        terminal.out(
+            f"{len(rows)} neurons failed; `twinscope explain … --retry-failed` tries them again"
+            if rows
+            else "no neuron has failed"
+        )
     return 0

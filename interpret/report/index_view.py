@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from interpret.explanation import NeuronExplanation
 from interpret.outcome import Verdict
@@ -11,7 +13,10 @@ from interpret.report import mathml
 from interpret.report.clean import close_to_one, count, number, visible
 from interpret.report.neuron_view import identity, page
 from interpret.report.scope import rivals, scope
-from interpret.report.view import Index, IndexRow
+from interpret.report.view import Failed, Index, IndexRow
+
+if TYPE_CHECKING:
+    from interpret.runs.claims import Failure
 
 #: Columns of numbers: heading and what it means.
 COLUMNS = (
@@ -24,13 +29,16 @@ COLUMNS = (
 _RANK = {Verdict.EXACT: 2, Verdict.APPROXIMATE: 1, Verdict.NONE: 0}
 # A formula longer than this in MathML is text in the table; its page typesets it.
 _LONGEST_MATH = 2_500
+#: Failed neurons that the page lists; `query --failed` lists all.
+MOST_FAILED = 500
 
 
 class IndexBuilder:
     """Collects index rows while neurons stream past; holds on to two neurons only."""
 
-    def __init__(self, title: str):
+    def __init__(self, title: str, failures: Sequence[Failure] = ()):
         self._title = title
+        self._failures = failures
         self._rows: list[IndexRow] = []
         self._counts: Counter[str] = Counter()
         self._names: Counter[str] = Counter()
@@ -58,16 +66,22 @@ class IndexBuilder:
 
     def finish(self) -> Index:
         """The finished first screen."""
-        models = list(self._models)
+        models = list(self._models) or list(dict.fromkeys(at.model for at in self._failures))
         of = f" of {visible(models[0], 60)}" if len(models) == 1 else f" of {count(len(models), 'model')}"
+        failed = f", {len(self._failures)} failed" if self._failures else ""
         return Index(
             title=self._title,
-            summary=f"{count(len(self._rows), 'neuron')}{of if models and models[0] else ''}",
+            summary=f"{count(len(self._rows), 'neuron')}{of if models and models[0] else ''}{failed}",
             counts=tuple((verdict.value, self._counts[verdict.value]) for verdict in Verdict),
             columns=COLUMNS,
             rows=tuple(self._rows),
             by_formula=page(*self._by_formula[1:]) if self._by_formula else None,
             by_example=page(*self._by_example[1:]) if self._by_example else None,
+            failed=tuple(
+                Failed(at.address or "(output)", at.model, at.error, at.message)
+                for at in self._failures[:MOST_FAILED]
+            ),
+            failed_count=len(self._failures),
         )
 
 

@@ -48,6 +48,7 @@ _ENTITY = re.compile(r"&(?!amp;|lt;|gt;|quot;|apos;|#)(\w+;)")
 _JOINING = frozenset({"+", "-", "−"})
 _FENCES = frozenset("()[]{}|")
 _WITH_TEXT = frozenset({"mi", "mn", "mo", "mtext"})
+_INVISIBLE_TIMES, _DOT = "\u2062", "\u00b7"
 #: Longer formulas are shown as text: a browser would spend seconds on them, and nobody reads them.
 LONGEST = 40_000
 
@@ -64,9 +65,34 @@ def formula(mathml: str, fallback: str = "", *, display: bool = False) -> Markup
     root = _parsed(mathml)
     if root is None or _name(root) != "math":
         return Markup('<code class="formula-text">{}</code>').format(visible(fallback, 2000))
+    _show_products(root)
     style = ' displaystyle="true"' if display else ""
     chunks = " ".join(f"<math{style}>{chunk}</math>" for chunk in _chunks(root))
     return Markup(f'<span class="formula">{chunks}</span>')
+
+
+def _show_products(root: ElementTree.Element) -> None:
+    """A dot between factors that would be read as one word: width·tanh(height), 0.5·tilt; not in 2x or x₀x₁."""
+    for element in root.iter():
+        children = list(element)
+        for left, sign, right in zip(children, children[1:], children[2:], strict=False):
+            if _name(sign) == "mo" and (sign.text or "").strip() == _INVISIBLE_TIMES:
+                ends, begins = _edge(left, last=True), _edge(right, last=False)
+                if "word" in (ends, begins) or begins == "number":
+                    sign.text = _DOT
+
+
+def _edge(element: ElementTree.Element, last: bool) -> str:
+    """What a factor ends (or begins) with: a "word" of several letters, a "number", or something else ("")."""
+    while _name(element) not in _WITH_TEXT:
+        name, children = _name(element), list(element)
+        if not children or name in ("mfrac", "msqrt", "mroot", "mtable"):
+            return ""
+        # Of powers and indices the base counts: it stands on the line.
+        element = children[-1 if last and name not in ("msup", "msub", "msubsup") else 0]
+    if _name(element) == "mn":
+        return "number"
+    return "word" if _name(element) != "mo" and len((element.text or "").strip()) > 1 else ""
 
 
 def _chunks(root: ElementTree.Element) -> list[str]:

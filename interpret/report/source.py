@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from interpret.errors import UsageError
 from interpret.explanation import NeuronExplanation
+
+if TYPE_CHECKING:
+    from interpret.runs.claims import Failure
 
 
 @runtime_checkable
@@ -22,6 +25,15 @@ class Stored(Protocol):
         ...
 
 
+@runtime_checkable
+class Failing(Protocol):
+    """A run that also knows which neurons it could not explain."""
+
+    def failures(self) -> list[Failure]:
+        """Those that still are not explained."""
+        ...
+
+
 Source = Stored | NeuronExplanation | Iterable[NeuronExplanation]
 
 
@@ -34,6 +46,11 @@ class Neurons:
 
     def __len__(self) -> int:
         return len(self._held) if self._stored is None else len(self._stored)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Neurons that could not be explained; only a run knows of any."""
+        return self._stored.failures() if isinstance(self._stored, Failing) else []
 
     def __iter__(self) -> Iterator[NeuronExplanation]:
         return iter(self._held) if self._stored is None else self._stored.explanations()

@@ -202,8 +202,18 @@ class IndexRow:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A neuron that could not be explained, and the error that says why."""
+
+    address: str
+    network: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Index:
-    """The first screen: a title, counts, two neurons worth looking at, and the table of all."""
+    """The first screen: a title, counts, two neurons worth looking at, the table of all, and of those that failed."""
 
     title: str
     summary: str
@@ -212,3 +222,5 @@ class Index:
     rows: tuple[IndexRow, ...]
     by_formula: Neuron | None
     by_example: Neuron | None
+    failed: tuple[Failed, ...] = ()
+    failed_count: int = 0

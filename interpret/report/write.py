@@ -42,7 +42,7 @@ def write(source: Source, output: str | os.PathLike[str], title: str = TITLE) ->
         UsageError: ``source`` is neither a run nor neuron explanations.
     """
     neurons = Neurons(source)
-    if not len(neurons):
+    if not len(neurons) and not neurons.failures:
         raise ReportError("a report needs at least one neuron, and this run holds none. Explain one first.")
     first = Path(output)
     if first.suffix.lower() not in (".html", ".htm"):
@@ -55,7 +55,7 @@ def write(source: Source, output: str | os.PathLike[str], title: str = TITLE) ->
 
 
 def _write_file(neurons: Neurons, path: Path, title: str) -> None:
-    index = IndexBuilder(title)
+    index = IndexBuilder(title, neurons.failures)
     pages = []
     for neuron in neurons:
         name = index.name(neuron)
@@ -74,7 +74,7 @@ def _write_folder(neurons: Neurons, path: Path, title: str) -> None:
     folder = path.with_name(f"{path.stem}_files")
     for name in ("report.css", "report.js"):
         save(folder / name, asset(name))
-    index = IndexBuilder(title)
+    index = IndexBuilder(title, neurons.failures)
     for neuron in neurons:
         name = index.name(neuron)
         index.add(neuron, name, f"{quote(folder.name)}/{name}.html")

@@ -7,6 +7,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sqlite3
@@ -53,6 +54,7 @@ class Failure:
     error: str
     message: str
     attempts: int
+    model: str = ""
 
 
 @cache
@@ -203,15 +205,40 @@ class Claims:
 
 
 def failures(run: Run, plan: int | None = None) -> list[Failure]:
-    """Failed tasks of a plan, or of all plans of a run."""
+    """Failed tasks of a plan; or of a whole run, those that no later plan of the same network ended otherwise."""
+    sql = (
+        "SELECT plan, state, address, error, message, attempts FROM task WHERE state = 'failed' AND plan = ? "
+        "ORDER BY position"
+        if plan is not None
+        else "SELECT plan, state, address, error, message, attempts FROM task "
+        "WHERE state IN ('failed', 'done') AND address IN (SELECT address FROM task WHERE state = 'failed') "
+        "ORDER BY plan, position"
+    )
     with run.reading():
-        rows = run.connection.execute(
-            "SELECT address, error, message, attempts FROM task WHERE state = 'failed' AND plan = ifnull(?, "
-            "plan) "
-            "ORDER BY plan, position",
-            (plan,),
-        ).fetchall()
-    return [Failure(*row) for row in rows]
+        rows = run.connection.execute(sql, () if plan is None else (plan,)).fetchall()
+        plans = run.connection.execute("SELECT id, settings FROM plan").fetchall() if rows else []
+    titles = {row["id"]: _title(row["settings"]) for row in plans}
+    last: dict[tuple[str, str], sqlite3.Row] = {}
+    for row in rows:  # by growing plan: what came of an address at last
+        key = titles[row["plan"]], row["address"]
+        last.pop(key, None)
+        last[key] = row
+    return [
+        Failure(row["address"], row["error"], row["message"], row["attempts"], title)
+        for (title, _), row in last.items()
+        if row["state"] == "failed"
+    ]
+
+
+def _title(settings: str) -> str:
+    """The network's title in the order of a plan; "" where it cannot be read."""
+    from interpret.sweeping.session import title_of
+
+    try:
+        order = json.loads(settings)
+        return str(order.get("title") or title_of(str(order.get("model", ""))))
+    except (ValueError, AttributeError):
+        return ""
 
 
 class Heart:

@@ -64,6 +64,20 @@ def test_a_neuron_that_no_engine_answered_has_failed(tmp_path: Path) -> None:
     assert (again.counts.done, again.counts.failed) == (2, 0)
 
 
+def test_what_another_plan_explained_since_is_no_open_failure(tmp_path: Path) -> None:
+    order = named("fc[0]", "silent[0]", "error[0]")
+    sweep(order, tmp_path, executor=Serial(order, FakeSession(order)))
+    other = dataclasses.replace(order, wrt="answers now", seed=1)
+    outcome = sweep(other, tmp_path, executor=Serial(other, FakeSession(other)), retry_failed=True)
+    assert outcome.counts.failed == 1
+    with open_run(tmp_path) as run:
+        assert [(f.address, f.error) for f in run.failures()] == [("error[0]", "DeadUnit")]
+    again = dataclasses.replace(order, seed=2)
+    sweep(again, tmp_path, executor=Serial(again, FakeSession(again)))
+    with open_run(tmp_path) as run:
+        assert [f.address for f in run.failures()] == ["silent[0]", "error[0]"]
+
+
 def test_failures_are_recorded_and_retried(tmp_path: Path) -> None:
     order = named("fc[0]", "error[0]", "bug[0]", "print[0]")
     for executor in (Serial(order, FakeSession(order)), pool(order, 2)):

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpret.report.mathml import formula
+from symbolic import printing
+from symbolic.parser import parse
 
 PLAIN = "<math><mi>x</mi></math>"
 
@@ -101,3 +103,27 @@ def test_a_sum_written_as_a_tree_breaks_at_every_term() -> None:
     assert str(formula(f"<math>{nested}</math>")).count("<math>") == 4
     fenced = mrow(mrow("<mo>(</mo>", a, plus, b, "<mo>)</mo>", times, c), plus, d)
     assert str(formula(f"<math>{fenced}</math>")).count("<math>") == 2, "never inside parentheses"
+
+
+@pytest.mark.parametrize(
+    ("text", "dots"),
+    [
+        ("width*tanh(height)", 1),
+        ("0.71787*tilt", 1),
+        ("width*height*tilt", 2),
+        ("width**2*height", 1),
+        ("2*sin(a)", 1),
+        ("2*x0", 0),
+        ("x0*x1", 0),
+        ("3*(x0 + 1)", 0),
+    ],
+)
+def test_a_product_of_words_is_not_read_as_one_word(text: str, dots: int) -> None:
+    import sympy
+
+    shown = formula(f"<math>{sympy.mathml(sympy.sympify(text), printer='presentation')}</math>")
+    assert shown.count("\u00b7") == dots, shown
+    names = ["width", "height", "tilt", "a", "x0", "x1"]
+    written = printing.mathml(parse(text, names=names), names)
+    assert written.count("\u00b7") == dots, written
+    assert str(formula(written)).count("\u00b7") == dots

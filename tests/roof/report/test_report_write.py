@@ -211,3 +211,30 @@ def test_a_heavy_picture_is_made_smaller(samples: ModuleType, tmp_path: Path) ->
     sizes = re.findall(r'<img [^>]*width="(\d+)" height="(\d+)"', page.read_text("utf-8"))
     assert sizes
     assert set(sizes) == {("96", "72")}, "the shape is kept"
+
+
+def test_failed_neurons_are_listed_with_their_error(samples: ModuleType, tmp_path: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from fake_sweep import FakeSession
+
+    from interpret.commands import verbs
+    from interpret.sweep import Serial, sweep
+    from interpret.sweeping.session import Order
+
+    def swept(out: Path, *addresses: str) -> None:
+        order = Order(model="net.py:model", data="0.0", neurons=addresses)
+        sweep(order, out, executor=Serial(order, FakeSession(order)))
+
+    for folder, good, said in (
+        ("some", ["fc[0]"], "1 neuron of net:model, 1 failed"),
+        ("none", [], "0 neurons of net:model, 1 failed"),
+        ("many", [f"fc[{at}]" for at in range(MOST_IN_ONE_FILE + 1)], "21 neurons of net:model, 1 failed"),
+    ):
+        swept(tmp_path / folder, *good, "error[<b>]")
+        output = tmp_path / f"{folder}.html"
+        assert verbs.report(tmp_path / folder, output, None, quiet=True) == 0
+        text = output.read_text("utf-8")
+        assert said in text
+        assert "Could not be explained" in text
+        assert "error[&lt;b&gt;]" in text and "DeadUnit" in text and "error[&lt;b&gt;] is constant" in text
+        assert ('data-verdict="' in text) == bool(good)

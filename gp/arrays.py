@@ -11,7 +11,7 @@ import torch
 
 from gp.kernels import Array, Block, Heads
 from gp.rows import RowBlock
-from interpret.errors import BadInput
+from interpret.errors import BadInput, WidthMismatch
 
 #: Numbers of a chunk that is made float64 at once: few enough to stay in the processor's cache.
 CHUNK = 2**19
@@ -24,6 +24,7 @@ class ArrayMap:
     heads: Heads
     metric: str
     center: bool
+    width: int | None = None
     kind: str = "features"
     groups: int = 1
     places: tuple[int, ...] = ()
@@ -32,8 +33,14 @@ class ArrayMap:
     linear: bool = field(default=True)
 
     def blocks(self, X: Any) -> Iterator[Block]:
-        """Features as they are; targets are unknown and NaN."""
-        for features, rows in sliced(X):
+        """Features as they are; targets are unknown and NaN.
+
+        Raises:
+            WidthMismatch: they have another number of columns than the training rows.
+            BadInput: they are no array (N, D) of finite numbers.
+
+        """
+        for features, rows in sliced(X, self.width):
             unknown = features.new_full((len(features), 1, len(self.heads)), torch.nan)
             yield Block(rows, features[None, :, None], unknown, unknown[:, 0])
 
@@ -46,15 +53,28 @@ class ArrayMap:
         return {"shape": list(self.heads.shape)}, {}
 
 
-def sliced(X: Any) -> Iterator[tuple[torch.Tensor, slice]]:
-    """An array (N, D) in float64 pieces."""
-    array = X if isinstance(X, torch.Tensor) else np.asarray(X)
+def sliced(X: Any, width: int | None = None) -> Iterator[tuple[torch.Tensor, slice]]:
+    """An array (N, D) in float64 pieces; one of shape (D,) is a single row."""
+    try:
+        array = X if isinstance(X, torch.Tensor) else np.asarray(X)
+    except ValueError as error:
+        raise BadInput("features are an array (N, D); these rows have different lengths") from error
     if array.ndim == 1:
         array = array[None]
+    if array.ndim != 2:
+        raise BadInput(f"features are an array (N, D); got shape {list(array.shape)}")
+    if width is not None and array.shape[1] != width:
+        raise WidthMismatch(f"the training rows have {width} features; got {array.shape[1]}")
     step = max(1, CHUNK // max(1, array.shape[1]))
     for start in range(0, len(array), step):
         piece = array[start : start + step]
-        yield as_double(piece), slice(start, start + len(piece))
+        exact = as_double(piece)
+        if not bool(torch.isfinite(exact).all()):
+            row = start + int((~torch.isfinite(exact)).nonzero()[0, 0])
+            raise BadInput(
+                f"the features hold a value that is not finite, first in row {row}; drop or fill it"
+            )
+        yield exact, slice(start, start + len(piece))
 
 
 def as_double(piece: Any) -> torch.Tensor:

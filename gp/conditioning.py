@@ -11,7 +11,7 @@ import torch
 
 from gp.frontier import SAMPLE, FrontierPoint, Sample, choose, curve
 from gp.posterior import Posterior, condition, needs_refining
-from gp.rows import RowBlock, Rows, held
+from gp.rows import Kept, RowBlock, Rows, held
 from gp.sums import Sums
 from interpret.errors import TooFewPoints, UsageError
 
@@ -29,16 +29,22 @@ NEAR = 0.9
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass over the rows leaves: the sums, a sample, and the rows if they fit."""
+    """What one pass over the rows leaves: the sums, a sample, and the rows if they fit.
+
+    Where the feature map was trained, ``held`` (M,) says which examples it has not seen, and ``unseen`` is a sample of
+    these alone: residuals of rows that the map was fitted to are smaller than those of a query.
+    """
 
     sums: Sums
     sample: Sample | None
     kept: Rows | None
     examples: int
+    held: Tensor | None = None
+    unseen: Sample | None = None
 
 
-def gather(blocks: Iterable[RowBlock], center: bool, keep: bool) -> Pass:
-    """One pass. ``keep`` holds the rows in memory as long as they fit."""
+def gather(blocks: Iterable[RowBlock], center: bool, keep: bool, seen: np.ndarray | None = None) -> Pass:
+    """One pass. ``keep`` holds the rows in memory as long as they fit; ``seen`` are those the map was trained on."""
     sums: Sums | None = None
     sampler, numbers, examples = _Sampler(), 0, 0
     parts: list[RowBlock] = []
@@ -58,7 +64,19 @@ def gather(blocks: Iterable[RowBlock], center: bool, keep: bool) -> Pass:
     if sums is None:
         raise TooFewPoints("the data has no rows")
     kept = held(parts, _step(parts[0])) if keep else None
-    return Pass(sums, sampler.sample(examples), kept, examples)
+    made = Pass(sums, sampler.sample(examples), kept, examples)
+    if seen is None:
+        return made
+    mask = torch.ones(examples, dtype=torch.bool)
+    mask[torch.from_numpy(seen)] = False
+    return replace(made, held=mask)
+
+
+def with_unseen(made: Pass, rows: Rows) -> Pass:
+    """The pass with a sample of the examples that the feature map was not trained on, if there are any."""
+    if made.held is None or not bool(made.held.any()):
+        return made
+    return replace(made, unseen=resampled(Kept(rows, made.held)))
 
 
 def _step(block: RowBlock) -> int:
@@ -141,11 +159,15 @@ def _level(noise: Any, groups: int) -> Tensor:
 
 
 def fitted(made: Pass, metric: str, noise: Tensor, center: bool, rows: Rows | None) -> Posterior:
-    """The posterior at a noise, with the amplitude that its leave-one-out residuals ask for."""
+    """The posterior at a noise, with the amplitude that its leave-one-out residuals ask for.
+
+    Residuals are those of examples that the feature map has not seen in training, where it was trained.
+    """
     posterior = condition(made.sums.centred(center), metric, noise)
     if rows is not None and needs_refining(posterior.basis, posterior.noise):
         posterior = posterior.refined(block.flat() for block in rows.blocks())
-    return posterior if made.sample is None else calibrated(posterior, made.sample, made.sums.count)
+    sample = made.unseen if made.unseen is not None else made.sample
+    return posterior if sample is None else calibrated(posterior, sample, made.sums.count)
 
 
 def calibrated(posterior: Posterior, sample: Sample, count: int) -> Posterior:

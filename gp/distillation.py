@@ -42,6 +42,7 @@ class Distillation:
     notes      whole sentences that the reader must know
     linear     whether the tail is the identity, so that contributions reach the output itself
     ndim       axes of the training array, so that one example is told from a batch; None for other forms of data
+    names      columns of the training table, if it was one: queries by name come in any order
     frontier   fidelity and cancellation over noise and metric, where the noise was chosen
     """
 
@@ -63,6 +64,7 @@ class Distillation:
     tail: Any = field(default=None, repr=False)
     linear: bool = True
     ndim: int | None = None
+    names: tuple[str, ...] = ()
 
     # -- what the GP is -----------------------------------------------------------------------------------------
 
@@ -182,7 +184,7 @@ class Distillation:
                 "the output lies behind a tail that only the model can run; load with model= and predict from X, "
                 "or read predict_features(H).latent at a linear tail"
             )
-        return self.map.tail(X, latent)
+        return self.map.tail(queries.ordered(self, X), latent)
 
     # -- explanation by example ---------------------------------------------------------------------------------
 
@@ -221,6 +223,7 @@ class Distillation:
         Columns pearson, r2, mae, coverage95, loglik and cancellation (median over rows of Σ|c|/max(|Σc|, s)).
         ``attrs``: agreement (share of rows with the same largest head, or on the same side of the mean for one head),
         cancellation_at_largest_head (median over rows of Σ|c|/|Σc| at each row's largest head).
+        Of given features (:func:`gp.fit_features`) the outputs are not known: all but the cancellations are NaN.
         """
         return fidelities.fidelity(self, X)
 
@@ -270,7 +273,7 @@ class Distillation:
         """(N, *input) gradient of the latent mean at one head in the model's input (or the probe's ``wrt``)."""
         from gp.gradients import mean_gradients
 
-        return mean_gradients(self, X, self.head(head))
+        return mean_gradients(self, queries.ordered(self, X), self.head(head))
 
     def __repr__(self) -> str:
         return display.line(self)
@@ -304,7 +307,7 @@ class Distillation:
             raise BadInput(
                 f"this takes a batch of queries; one example of shape {list(X.shape)} was given: pass x[None]"
             )
-        return self.map.blocks(X)
+        return self.map.blocks(queries.ordered(self, X))
 
     def query(self, X: Any, head: int) -> torch.Tensor:
         """(N, E) z of the queries at one head's group and place."""

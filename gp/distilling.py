@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from gp.arrays import ArrayMap, source
-from gp.conditioning import Pass, cautions, fitted, gather, settle
+from gp.conditioning import Pass, cautions, fitted, gather, settle, with_unseen
+from gp.coupling import COUPLED, coupled
 from gp.distillation import Distillation
 from gp.kernels import FeatureMap, Heads, Options, kernel_module
 from gp.posterior import METRICS
+from gp.queries import columns
 from gp.rows import Gone, RowBlock, Rows, Streamed
 from gp.sums import Sums
 from interpret.errors import DeadUnit, NotTraceable, TooFewPoints, UsageError
@@ -57,7 +61,8 @@ def distill(
         BadInput: X holds values that are not finite, or is in no form that a probe takes.
         ModelError: the model fails on X.
 
-    Where no affine layer ends the submodule the learned kernel takes over, and ``notes`` says so.
+    Where no affine layer ends the submodule the learned kernel takes over, and ``notes`` says so. Where rows of a batch
+    influence each other, a warning and a note say so.
 
     """
     probe = model_or_probe if isinstance(model_or_probe, Probe) else Probe(model_or_probe, "")
@@ -67,6 +72,9 @@ def distill(
         )
     check(X, seed, metric)
     chosen, notes = kernel_of(kernel, probe, X, Options(seed, options))
+    if coupled(probe, X):
+        warnings.warn(COUPLED, stacklevel=2)
+        notes = (COUPLED, *notes)
     if metric is not None and chosen.kind == "learned":
         raise UsageError(
             "the learned kernel's maps are made with their metric; metric= is for the other kernels"
@@ -79,9 +87,10 @@ def distill(
         for block in chosen.blocks(X):
             yield RowBlock(block.rows, block.features, block.targets)
 
-    made = gather(blocks(), chosen.center, keep=True)
+    made = gather(blocks(), chosen.center, keep=True, seen=getattr(chosen, "seen", None))
     refuse_constant(made.sums, probe.address)
     rows: Rows = made.kept if made.kept is not None else Streamed(blocks, made.examples)
+    made = with_unseen(made, rows)
     d = _conditioned(chosen, made, rows, given, seed, metric)
     return replace(
         d,
@@ -90,6 +99,7 @@ def distill(
         model_hash=model_hash(probe.model),
         tail=getattr(chosen, "function", None),
         ndim=getattr(X, "ndim", None),
+        names=columns(X) if getattr(X, "ndim", 0) == 2 else (),
     )
 
 
@@ -135,7 +145,8 @@ def fit_features(
     single = hasattr(V, "shape") and len(V.shape) == 1
     heads = Heads.plain(() if single else (made.sums.cross.shape[2],))
     d = _conditioned(ArrayMap(heads, metric, center), made, rows, noise, seed)
-    return replace(d, map=ArrayMap(heads, d.metric, center), ndim=2)
+    width = made.sums.gram.shape[-1]
+    return replace(d, map=ArrayMap(heads, d.metric, center, width), ndim=2, names=columns(U))
 
 
 def _conditioned(
@@ -169,8 +180,19 @@ def check(X: Any, seed: Any, metric: str | None = None) -> None:
         raise UsageError(f"no metric {metric!r:.40}; there are auto, {', '.join(METRICS)}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"seed is an integer from 0; got {seed!r:.40}")
+    if shuffled(X):
+        raise UsageError(
+            "the loader gives the rows in another order, or other rows, each time, and they are read more than once: "
+            "pass one with shuffle=False and no random sampler"
+        )
     if X is not None and rows_of(X) == 1:
         raise TooFewPoints("a Gaussian process needs two rows or more to learn from; there is 1")
+
+
+def shuffled(X: Any) -> bool:
+    """Whether a loader draws its rows at random, anew on each reading."""
+    samplers = getattr(X, "sampler", None), getattr(getattr(X, "batch_sampler", None), "sampler", None)
+    return any(isinstance(s, RandomSampler | SubsetRandomSampler | WeightedRandomSampler) for s in samplers)
 
 
 def refuse_constant(sums: Sums, address: str) -> None:

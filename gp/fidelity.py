@@ -86,7 +86,8 @@ def _calibration(seen: Observed) -> tuple[Array, Array]:
     deviation = np.sqrt(np.maximum(seen.variance, 1e-300))
     scaled = (seen.truth - seen.latent) / deviation
     density = -0.5 * scaled**2 - np.log(deviation) - 0.5 * np.log(2 * np.pi)
-    return (np.abs(scaled) <= 1.959963984540054).mean(0), density.mean(0)
+    inside = np.where(np.isnan(scaled), np.nan, np.abs(scaled) <= 1.959963984540054)
+    return inside.mean(0), density.mean(0)
 
 
 def _pearson(a: Array, b: Array) -> float:
@@ -101,7 +102,12 @@ def _r2(truth: Array, made: Array) -> float:
 
 
 def _agreement(seen: Observed) -> float:
-    """Share of rows with the same largest output; with one output, on the same side of its mean."""
+    """Share of rows with the same largest output; with one output, on the same side of its mean.
+
+    NaN where the outputs are not known, as of given features.
+    """
+    if np.isnan(seen.output).any():
+        return float("nan")
     if seen.output.shape[1] > 1:
         return float((seen.output.argmax(1) == seen.mean.argmax(1)).mean())
     middle = seen.output.mean()

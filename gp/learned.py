@@ -19,9 +19,9 @@ from torch import Tensor
 
 from gp import placed as placing
 from gp.body import Body, find_body, restored
-from gp.kernels import Array, Block, Heads, Options
+from gp.kernels import Array, Block, Heads, Indices, Options
 from gp.matching import Recipe, recipe
-from gp.mixtures import Inputs, combine, inputs, mixtures
+from gp.mixtures import Inputs, Split, combine, inputs, mixtures, split
 from gp.placed import PlacedMap
 from gp.site import FEW, Runner, precise, sample, snapshot, twin
 from gp.sphere import Coordinates, SphereMaps
@@ -29,6 +29,7 @@ from gp.tracing import tensors
 from gp.training import HELD, POOL, Read, data_notes, form_notes, trained
 from interpret.errors import UsageError
 from interpret.probe import Probe
+from interpret.probing.batches import rows_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class LearnedMap:
     noise    (L,) the noise each map was trained at
     trace    one dictionary for each evaluation: head group, noise share, step, training loss, held-out loss and pearson
     pearson  (L,) held-out correlation on mixtures when training ended
+    seen     numbers of the training examples that the maps were trained on; the GP is conditioned on all
     """
 
     body: Body
@@ -53,6 +55,7 @@ class LearnedMap:
     center: bool = False
     linear: bool = True
     places: tuple[int, ...] = ()
+    seen: Indices | None = None
 
     @property
     def groups(self) -> int:
@@ -113,7 +116,7 @@ def build(probe: Probe, X: Any, options: Options) -> LearnedMap | PlacedMap:
             return placing.build(placed, X, plan)
         body, notes = find_body(single, X)
         data = inputs(single, X)
-        made = _built(body, data, plan, (*notes, *data_notes(data)))
+        made = _built(body, split(data, rows_of(X), plan.seed), plan, (*notes, *data_notes(data)))
     # The search is content with single precision; what is kept is read in double, whatever the size of a batch.
     exact = precise(single, sample(single, X, FEW)[0])
     return made if exact is single else replace(made, body=restored(exact, body.config()))
@@ -130,8 +133,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _built(body: Body, data: Inputs, plan: Recipe, notes: tuple[str, ...]) -> LearnedMap:
-    probe = body.runner.probe
+def _built(body: Body, parted: Split, plan: Recipe, notes: tuple[str, ...]) -> LearnedMap:
+    probe, data = body.runner.probe, parted.data
     generator = torch.Generator().manual_seed(plan.seed)
     train, outputs = _read(body, _pieces(data, probe.batch_size))
     mixed, mixed_outputs = _read(body, mixtures(data, POOL + HELD, generator, min(probe.batch_size, 1024)))
@@ -142,11 +145,12 @@ def _built(body: Body, data: Inputs, plan: Recipe, notes: tuple[str, ...]) -> Le
         coords,
         matched.maps,
         Heads.plain(tuple(outputs.shape[1:])),
-        # Training saw every stride-th example; the noise is a share of their number.
-        matched.noise.numpy() * data.stride,
+        # Training saw a share of the examples; the noise is a share of their number.
+        matched.noise.numpy() * parted.weight,
         matched.pearson.numpy(),
         tuple(matched.trace),
         (*notes, *form_notes(plan, matched)),
+        seen=parted.seen,
     )
 
 

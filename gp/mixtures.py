@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from interpret.probing import batches as batching
 NOISE = 0.1
 #: Rows and numbers of training inputs kept for making mixtures; of longer data every k-th row is kept.
 MOST_ROWS, MOST_NUMBERS = 50_000, 2**27
+#: Rows set aside at most.
+MOST_ASIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,30 @@ def inputs(probe: Probe, X: Any) -> Inputs:
         if kept >= most and total is None:
             break
     return Inputs(combine(lambda *pieces: torch.cat(pieces), *parts), kept, stride)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The inputs that maps are trained on, with the numbers (R,) of these rows in the data, and one of how many.
+
+    The others are left for the residuals that intervals are calibrated on.
+    """
+
+    data: Inputs
+    seen: np.ndarray
+    weight: float
+
+
+def split(data: Inputs, total: int | None, seed: int) -> Split:
+    """Set a fifth of the rows aside, at least 20 of them and at most a third; none where thinning left enough aside."""
+    numbers = np.arange(data.rows) * data.stride
+    wanted = min(max(data.rows // 5, 20), data.rows // 3, MOST_ASIDE)
+    aside = 0 if total is None else total - data.rows
+    if aside >= wanted:
+        return Split(data, numbers, float(data.stride))
+    kept = np.sort(np.random.default_rng(seed).permutation(data.rows)[wanted:])
+    part = Inputs(first_row(data.batch, data.rows, kept.tolist()), len(kept), data.stride)
+    return Split(part, numbers[kept], data.stride * data.rows / len(kept))
 
 
 def mixtures(data: Inputs, count: int, generator: torch.Generator, chunk: int = 1024) -> Iterator[Any]:

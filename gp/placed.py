@@ -19,9 +19,9 @@ from torch import Tensor
 
 from gp import activation
 from gp.activation import ActivationMap
-from gp.kernels import Array, Block, Heads, Options
+from gp.kernels import Array, Block, Heads, Indices, Options
 from gp.matching import Recipe
-from gp.mixtures import Inputs, inputs, mixtures
+from gp.mixtures import Inputs, inputs, mixtures, split
 from gp.site import Runner, length
 from gp.sphere import Coordinates, SphereMaps
 from gp.tails import Named
@@ -29,6 +29,7 @@ from gp.tracing import tensors
 from gp.training import HELD, POOL, Read, data_notes, form_notes, trained
 from interpret.errors import DeadUnit, NotTraceable
 from interpret.probe import Probe
+from interpret.probing.batches import rows_of
 
 #: Rows of training examples at places that the maps are trained on; the GP is conditioned on all of them.
 MOST_ROWS = 2**17
@@ -43,7 +44,7 @@ class PlacedMap:
 
     plain    where the places are, and the tail
     noise    (C,) the noise each map was trained at
-    trace, pearson  as of :class:`gp.learned.LearnedMap`, of the latent at single places
+    trace, pearson, seen  as of :class:`gp.learned.LearnedMap`, of the latent at single places
     """
 
     plain: ActivationMap
@@ -56,6 +57,7 @@ class PlacedMap:
     kind: str = "learned"
     metric: str = "none"
     center: bool = False
+    seen: Indices | None = None
 
     @property
     def groups(self) -> int:
@@ -130,8 +132,9 @@ def build(plain: ActivationMap, X: Any, plan: Recipe) -> PlacedMap:
     probe = plain.runner.probe
     generator = torch.Generator().manual_seed(plan.seed)
     data = inputs(probe, X)
-    train, values, total = _training(plain, X, generator)
-    mixed, mixed_values = _mixed(plain, data, generator)
+    parted = split(data, rows_of(X), plan.seed)
+    train, values, total = _training(plain, X, parted.seen, generator)
+    mixed, mixed_values = _mixed(plain, parted.data, generator)
     read = Read(train, values, mixed, mixed_values)
     plan = replace(plan, tolerance=1 - (1 - plan.tolerance) * _calm(plain, X))
     coords, matched = trained(read, plan, generator, probe.address, next(tensors(data.batch)).device)
@@ -150,6 +153,7 @@ def build(plain: ActivationMap, X: Any, plan: Recipe) -> PlacedMap:
         matched.pearson.numpy(),
         tuple(matched.trace),
         notes,
+        seen=parted.seen,
     )
 
 
@@ -172,11 +176,20 @@ def restore(probe: Probe, config: dict[str, Any], arrays: dict[str, Any]) -> Pla
     )
 
 
-def _training(plain: ActivationMap, X: Any, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
-    """Features (R, d) and latents (R, C) at places of training examples in random order, and how many there are."""
-    read = [_rows(block) for block in plain.blocks(X)]
-    total = sum(len(features) for features, _ in read)
-    share = min(1.0, MOST_ROWS / total)
+def _training(
+    plain: ActivationMap, X: Any, seen: Indices, generator: torch.Generator
+) -> tuple[Tensor, Tensor, int]:
+    """Features (R, d) and latents (R, C) at places of the examples ``seen``, shuffled, and how many rows X has."""
+    read, total = [], 0
+    for block in plain.blocks(X):
+        total += block.targets.shape[0] * block.targets.shape[1]
+        own = torch.from_numpy(np.isin(np.arange(block.rows.start, block.rows.stop), seen))
+        features, targets = (
+            block.features[:, own.to(block.features.device)],
+            block.targets[own.to(block.targets.device)],
+        )
+        read.append(_rows(replace(block, features=features, targets=targets)))
+    share = min(1.0, MOST_ROWS / max(1, sum(len(features) for features, _ in read)))
     kept = []
     for features, latents in read:
         chosen = torch.rand(len(features), generator=generator) < share

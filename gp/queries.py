@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from interpret.errors import BadInput
+from interpret.errors import BadInput, NameMismatch
 from interpret.probing.batches import rows_of
 
 if TYPE_CHECKING:
@@ -18,10 +18,42 @@ def as_queries(d: Distillation, x: Any) -> tuple[Any, bool]:
     """A batch, and whether it was one example."""
     if d.map is None:
         return shaped(d, x), np.ndim(x) == 1
+    x = ordered(d, x)
     if d.ndim is not None and getattr(x, "ndim", None) == d.ndim - 1:
         return np.asarray(x)[None] if hasattr(x, "to_frame") else x[None], True
     shape = getattr(x, "shape", None)
-    return x, (shape is not None and len(x) == 1) or (shape is None and rows_of(x) == 1)
+    return x, (bool(shape) and len(x) == 1) or (shape is None and rows_of(x) == 1)
+
+
+def columns(X: Any) -> tuple[str, ...]:
+    """The names of a table's columns, or of the entries of one row of it; () where there are none but numbers."""
+    labels = getattr(X, "columns", getattr(X, "index", None))
+    if not hasattr(X, "iloc") or labels is None:
+        return ()
+    names = [str(label) for label in labels]
+    return () if names == [str(i) for i in range(len(names))] or X.ndim > 2 else tuple(names)
+
+
+def ordered(d: Distillation, X: Any) -> Any:
+    """A table with its columns as the training table had them; anything else as it is.
+
+    Raises:
+        NameMismatch: the columns have other names.
+
+    """
+    if not d.names or not hasattr(X, "iloc") or (X.ndim == 1 and len(X) != len(d.names)):
+        return X
+    found = columns(X)
+    if not found or found == d.names:
+        return X
+    other = sorted({*found} ^ {*d.names})
+    if other or len(found) != len(d.names):
+        odd = f"{other[0]!r:.80} is in one only" if other else "a name is there twice"
+        raise NameMismatch(
+            f"the columns are not those of the training table: {odd}; it has {', '.join(d.names[:12])}"
+        )
+    at = [found.index(name) for name in d.names]
+    return X.iloc[at] if X.ndim == 1 else X.iloc[:, at]
 
 
 def shaped(d: Distillation, H: Any) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gp.conditioning import Pass, fitted, resampled
+from gp.conditioning import Pass, fitted, resampled, with_unseen
 from gp.rows import Kept
 from interpret.errors import IndexOutOfRange, TooFewPoints, UsageError
 
@@ -39,6 +39,7 @@ def _reduced(d: Distillation, keep: torch.Tensor) -> Distillation:
     for block in Kept(d.rows, ~keep).blocks():
         sums = sums.remove(*block.flat())
     rows = Kept(d.rows, keep)
-    passed = Pass(sums, resampled(rows), None, rows.examples)
+    unseen = None if d.passed.held is None else d.passed.held[keep]
+    passed = with_unseen(Pass(sums, resampled(rows), None, rows.examples, unseen), rows)
     posterior = fitted(passed, d.metric, d.posterior.noise, d.center, rows)
     return replace(d, posterior=posterior, passed=passed, rows=rows, row_ids=d.row_ids[keep.numpy()])

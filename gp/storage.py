@@ -59,6 +59,8 @@ def save(d: Distillation, path: Path, rows: bool) -> None:
         "row_ids": torch.from_numpy(np.asarray(d.row_ids)),
         "heads.channel": torch.from_numpy(d.heads.channel),
     }
+    if d.passed.held is not None:
+        arrays["held"] = d.passed.held
     arrays["heads.place"] = torch.from_numpy(d.heads.place)
     config: dict[str, Any] = {}
     if d.map is not None:
@@ -125,7 +127,7 @@ def _restored(
         kernel=header["kernel"],
         heads=heads,
         posterior=posterior,
-        passed=Pass(sums, None, None, examples),
+        passed=Pass(sums, None, None, examples, arrays.get("held")),
         rows=source,
         row_ids=arrays["row_ids"].numpy(),
         places=tuple(header["places"]),
@@ -139,6 +141,7 @@ def _restored(
         tail=None if function is None else _named(function),
         linear=header["linear"],
         ndim=header["ndim"],
+        names=tuple(header.get("names", ())),
     )
 
 
@@ -161,6 +164,7 @@ def _header(d: Distillation, config: dict[str, Any], rows: bool) -> dict[str, An
         "model_hash": d.model_hash,
         "linear": d.linear,
         "ndim": d.ndim,
+        "names": list(d.names),
         "tail": None if d.tail is None else asdict(d.tail),
         "rows": rows,
         "map": config,
@@ -232,7 +236,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _map(header: dict[str, Any], arrays: dict[str, Tensor], model: Any, heads: Heads) -> FeatureMap | None:
     if header["kernel"] == "features":
-        return ArrayMap(heads, header["metric"], header["center"])
+        return ArrayMap(heads, header["metric"], header["center"], arrays["basis.center"].shape[1])
     if model is None:
         return None
     settings = header["probe"] or {}

@@ -34,6 +34,8 @@ def check(header: dict[str, Any], arrays: dict[str, Tensor]) -> None:
         groups, _, channels = arrays["posterior.weights"].shape
         levels = arrays["posterior.quantiles"].shape[-1]
         _one("posterior.quantiles", arrays["posterior.quantiles"], (groups, channels, levels))
+    if "held" in arrays and (arrays["held"].dtype != torch.bool or arrays["held"].shape != (examples,)):
+        raise LoadError(f"the file is damaged: held is not one truth value for each of {examples} examples")
     _ranges(header, arrays, places, heads)
     if int(header["count"]) != examples * places:
         raise LoadError(

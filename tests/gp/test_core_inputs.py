@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import nn
 
 import gp
-from interpret.errors import BadInput, UsageError
+from interpret.errors import BadInput, NameMismatch, UsageError, WidthMismatch
 from interpret.probe import Probe
 
 
@@ -107,3 +109,79 @@ def test_bad_questions_are_named(net, X):
     X[3, 1] = np.nan
     with pytest.raises(BadInput, match="row 3"):
         gp.distill(net, X)
+
+
+def test_columns_of_a_table_are_told_by_name(net, X, tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    turned = frame[list("dbca")]
+    made = gp.distill(net, frame, noise=0.1)
+    made.save(tmp_path / "d")
+    for d in (made, gp.load(tmp_path / "d", model=net), gp.fit_features(frame, X[:, 0], noise=0.1)):
+        assert np.array_equal(d.predict(turned).mean, d.predict(frame).mean)
+        one, other = frame.iloc[3], turned.iloc[3]
+        assert np.array_equal(d.contributions(other), d.contributions(one))
+        with pytest.raises(NameMismatch, match="not those of the training table"):
+            d.predict(frame.rename(columns={"c": "e"}))
+        assert np.array_equal(d.predict(X).mean, d.predict(frame).mean)
+    assert np.array_equal(made.mean_gradients(turned, head=1), made.mean_gradients(frame, head=1))
+    assert np.isfinite(made.fidelity(turned).r2).all()
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_shuffling_loader_is_refused(net, X, batched):
+    rows = torch.utils.data.TensorDataset(torch.from_numpy(X))
+    loader = torch.utils.data.DataLoader(rows, 20, shuffle=True)
+    if batched:
+        loader = torch.utils.data.DataLoader(rows, batch_sampler=loader.batch_sampler)
+    with pytest.raises(UsageError, match="shuffle=False"):
+        gp.distill(net, loader)
+
+
+@pytest.mark.parametrize("asked", ["predict", "contributions", "neighbors", "novelty"])
+@pytest.mark.parametrize(
+    ("queries", "error", "text"),
+    [
+        (np.zeros((2, 7)), WidthMismatch, "have 8 features; got 7"),
+        (np.zeros((5, 1)), WidthMismatch, "have 8 features; got 1"),
+        (np.zeros((2, 3, 8)), BadInput, r"shape \[2, 3, 8\]"),
+        (np.zeros(()), BadInput, r"shape \[\]"),
+        (np.full((3, 8), np.nan), BadInput, "not finite, first in row 0"),
+        ([[1.0, 2.0], [3.0]], BadInput, "different lengths"),
+    ],
+)
+def test_queries_that_are_no_features_are_refused_by_name(asked, queries, error, text):
+    rng = np.random.default_rng(0)
+    d = gp.fit_features(rng.normal(size=(50, 8)), rng.normal(size=(50, 2)), noise=1.0)
+    with pytest.raises(error, match=text):
+        getattr(d, asked)(queries)
+
+
+class Coupled(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        y = self.net(x)
+        return y - y.mean(0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_rows_that_influence_each_other_are_said(net, X):
+    with pytest.warns(UserWarning, match="rows of a batch influence each other"):
+        d = gp.distill(Coupled(net).eval(), X)
+    assert "influence each other" in d.notes[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "`torch.jit")
+        assert gp.distill(net, X).notes == ()
+        assert gp.distill(nn.Sequential(net, nn.BatchNorm1d(2), nn.Dropout()).eval(), X).notes == ()
+
+
+def test_fidelity_to_outputs_that_are_not_known_is_not_a_number():
+    rng = np.random.default_rng(0)
+    U = rng.normal(size=(50, 8))
+    figures = gp.fit_features(U, rng.normal(size=(50, 2)), noise=1.0).fidelity(U)
+    assert figures[["pearson", "r2", "mae", "coverage95", "loglik"]].isna().all().all()
+    assert np.isnan(figures.attrs["agreement"])
+    assert (figures["cancellation"] > 0).all()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gp.distillation import Distillation
 
 POOL, HELD, BATCH = 4096, 1024, 256
+HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ def regularize(
         task: ``task(model) -> loss``, added to the objective at every step; draw a minibatch inside.
         seed: of the mixtures.
 
+    A network in half precision is trained as float32, which is what ``task`` gets, and comes back in its own types;
+    ``before`` and ``after`` are of its rounded weights.
+
     Raises:
         ModelNeeded: the distillation has no model or no inputs, as when it was loaded from a file.
         UsageError: steps or rate not above zero, or a task that cannot be called.
@@ -67,16 +71,16 @@ def regularize(
 
     """
     _check(steps, rate, task)
+    student = _single(copy.deepcopy(model).eval())
     # The map may run a copy of the network in double precision; inputs are prepared for the network itself.
-    probe = _of(_probe(distillation), model)
+    probe = _of(_probe(distillation), student)
     generator = torch.Generator().manual_seed(seed)
     data = inputs(probe, distillation.X)
     batches = list(mixtures(data, POOL + HELD, generator))
     mean, weight = _teacher(distillation, batches)
-    student = copy.deepcopy(model).eval()
     for parameter in student.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    outputs = Outputs(_of(probe, student))
+    outputs = Outputs(probe)
     queries: Any = Inputs(combine(lambda *parts: torch.cat(parts), *batches), POOL + HELD, 1)
     held = _rows(queries, torch.arange(HELD))
     before = _agreement(mean[:HELD], _values(outputs, held))
@@ -89,8 +93,26 @@ def regularize(
     trace = _descend(student, loss, steps, rate)
     for parameter, original in zip(student.parameters(), model.parameters(), strict=True):
         parameter.grad = None
+        parameter.data = parameter.data.to(original.dtype).to(parameter.data.dtype)
         parameter.requires_grad_(original.requires_grad)
-    return Regularized(student, before, _agreement(mean[:HELD], _values(outputs, held)), trace)
+    after = _agreement(mean[:HELD], _values(outputs, held))
+    return Regularized(_like(student, model), before, after, trace)
+
+
+def _single(student: nn.Module) -> nn.Module:
+    """Half-precision numbers as float32: a step of training is smaller than the rounding of the others."""
+    for tensor in (*student.parameters(), *student.buffers()):
+        if tensor.dtype in HALF:
+            tensor.data = tensor.data.float()
+    return student
+
+
+def _like(student: nn.Module, model: nn.Module) -> nn.Module:
+    """The student in the types of the model given."""
+    mine, theirs = (*student.parameters(), *student.buffers()), (*model.parameters(), *model.buffers())
+    for tensor, original in zip(mine, theirs, strict=True):
+        tensor.data = tensor.data.to(original.dtype)
+    return student
 
 
 def _descend(student: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float) -> tuple[float, ...]:

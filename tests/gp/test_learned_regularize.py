@@ -81,3 +81,15 @@ def test_what_it_needs(coarse):
 
 def test_it_is_part_of_the_package():
     assert gp.regularize is regularize
+
+
+@pytest.mark.parametrize(("dtype", "kernel"), [(torch.float16, "learned"), (torch.bfloat16, "activation")])
+def test_a_network_in_half_precision_moves_and_keeps_its_types(dtype, kernel):
+    model = net().eval().to(dtype)
+    options = {"steps": 30} if kernel == "learned" else {"noise": 300.0}
+    d = gp.distill(model, torch.from_numpy(X).to(dtype), kernel=kernel, **options)
+    made = regularize(model, d, steps=50, rate=3e-3)
+    assert {p.dtype for p in made.model.parameters()} == {dtype}
+    assert np.isfinite(made.trace).all()
+    assert (made.after["mae"] < made.before["mae"]).all()
+    assert all(p.dtype == dtype for p in model.parameters())

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test lint docs bench dist clean
+.PHONY: demo test lint docs picture bench dist clean
 
 demo: $(VENV)/.base
 	$(BIN)/twinscope demo
@@ -21,6 +21,10 @@ lint: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/python docs/_build/architecture.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# docs/report.png: the top of the demonstration's report, which `make demo` writes, as Chromium shows it.
+picture: $(VENV)/.test
+	$(BIN)/python docs/_build/picture.py
 
 # Half an hour on two cores; GPEX=PATH takes a checkout of GPEX along, SMOKE=1 is a rehearsal of two minutes.
 bench: $(VENV)/.bench

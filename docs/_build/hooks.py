@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,26 @@ FENCES = {
 }
 
 
+#: A letter in a style of its own; browsers ignore the attribute, so the style has to be in the character.
+LETTER = re.compile(r'<mi mathvariant="(double-struck|script)">([A-Z])</mi>')
+
+
+def _letter(match: re.Match[str]) -> str:
+    """ℝ, 𝔼, ℒ: the character whose name says both style and letter; some are older than the mathematical block."""
+    name = f"{match[1].upper()} CAPITAL {match[2]}"
+    try:
+        sign = unicodedata.lookup(name)
+    except KeyError:
+        sign = unicodedata.lookup(f"MATHEMATICAL {name}")
+    return f"<mi>{sign}</mi>"
+
+
 def mathml(latex: str, display: str) -> str:
     """A formula as MathML that looks right without a mathematical font too."""
     latex = re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", latex)
     for name, (mark, _, _) in FENCES.items():
         latex = latex.replace(name, f"{mark} ")
-    drawn = convert(latex, display=display)
+    drawn = LETTER.sub(_letter, convert(latex, display=display))
     for mark, form, sign in FENCES.values():
         fence = f'<mo form="{form}" fence="true" stretchy="false" lspace="0" rspace="0">{sign}</mo>'
         drawn = drawn.replace(f"<mi>&#x0{ord(mark):X};</mi>", fence).replace(f"<mi>{mark}</mi>", fence)

@@ -42,6 +42,7 @@ class Distillation:
     notes      whole sentences that the reader must know
     linear     whether the tail is the identity, so that contributions reach the output itself
     ndim       axes of the training array, so that one example is told from a batch; None for other forms of data
+    pooled     whether a row of the GP is a mean over places of the layer
     names      columns of the training table, if it was one: queries by name come in any order
     frontier   fidelity and cancellation over noise and metric, where the noise was chosen
     """
@@ -65,6 +66,7 @@ class Distillation:
     linear: bool = True
     ndim: int | None = None
     names: tuple[str, ...] = ()
+    pooled: bool = False
 
     # -- what the GP is -----------------------------------------------------------------------------------------
 
@@ -192,6 +194,10 @@ class Distillation:
         """(M,) what each training example adds to the latent at one query; they sum to latent − baseline.
 
         ``by="place"`` gives (M, P), one for each place of the example. Several queries (N rows) give (N, M[, P]).
+
+        Raises:
+            RowsNotStored: places of a head that is a mean over them are asked of a loaded distillation.
+
         """
         if by not in ("example", "place"):
             raise UsageError(f"by is 'example' or 'place'; got {by!r:.40}")

@@ -99,6 +99,7 @@ def distill(
         model_hash=model_hash(probe.model),
         tail=getattr(chosen, "function", None),
         ndim=getattr(X, "ndim", None),
+        pooled=getattr(chosen, "pooled", False),
         names=columns(X) if getattr(X, "ndim", 0) == 2 else (),
     )
 

@@ -12,7 +12,7 @@ import torch
 from gp.conditioning import as_numpy
 from gp.kernels import Array
 from gp.results import Neighbors
-from interpret.errors import UsageError
+from interpret.errors import RowsNotStored, UsageError
 
 if TYPE_CHECKING:
     from gp.distillation import Distillation
@@ -57,9 +57,14 @@ def contributions(d: Distillation, z: Tensor, head: int, by: str) -> Array:
 
 def unpooled(d: Distillation, z: Tensor, head: int, whole: Array) -> Array:
     """Contributions (N, M, P_in) at the places that a pooled row is a mean of; as they are where nothing is pooled."""
+    if not d.pooled:
+        return whole
     pool = getattr(d.map, "pool", None)
     if pool is None or d.X is None:
-        return whole
+        raise RowsNotStored(
+            "contributions by place of a head that is a mean over places need the training inputs, which a file does "
+            "not hold; ask the distillation before it is saved, or distil anew"
+        )
     if len(d.row_ids) != d.examples or not np.array_equal(d.row_ids, np.arange(d.examples)):
         raise UsageError(
             "contributions by place of a pooled head need all the training rows; use the original one"

@@ -142,6 +142,7 @@ def _restored(
         linear=header["linear"],
         ndim=header["ndim"],
         names=tuple(header.get("names", ())),
+        pooled=bool(header.get("pooled", "map.pool" in arrays)),
     )
 
 
@@ -165,6 +166,7 @@ def _header(d: Distillation, config: dict[str, Any], rows: bool) -> dict[str, An
         "linear": d.linear,
         "ndim": d.ndim,
         "names": list(d.names),
+        "pooled": d.pooled,
         "tail": None if d.tail is None else asdict(d.tail),
         "rows": rows,
         "map": config,

@@ -64,7 +64,9 @@ def _alive(values: Tensor, address: str) -> Tensor:
     spread = values.std(dim=0, correction=0)
     alive = (spread > 1e-9 * values.abs().amax(dim=0).clamp_min(1e-300)).nonzero()[:, 0]
     if not len(alive):
-        raise DeadUnit(f"{address!r} is constant over the {len(values)} training examples; nothing to learn")
+        raise DeadUnit(
+            f"{address!r} is constant over the {len(values)} examples to train on; nothing to learn"
+        )
     return alive
 
 

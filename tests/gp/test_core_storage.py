@@ -174,3 +174,19 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, net, X):
         gone.save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["all.gp"]
+
+
+def test_places_of_a_pooled_head_are_not_in_a_file_and_that_is_said(tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3)).eval()
+    X = np.random.default_rng(0).random((30, 1, 6, 6))
+    d = gp.distill(Probe(net, "2[1]"), X)
+    assert d.contributions(X[0], by="place").shape == (30, 4)
+    d.save(tmp_path / "d")
+    loaded, alone = gp.load(tmp_path / "d", model=net), gp.load(tmp_path / "d")
+    np.testing.assert_allclose(loaded.contributions(X[0]), d.contributions(X[0]), rtol=1e-6, atol=1e-12)
+    (block,) = d.map.blocks(X[:1])
+    for other, query in ((loaded, X[0]), (alone, block.features[0, 0, 0].numpy())):
+        with pytest.raises(RowsNotStored, match="mean over places"):
+            other.contributions(query, by="place")

@@ -135,7 +135,7 @@ class TestOtherModules:
         assert np.abs(d.predict(rows(9, seed=2)).mean[:, 1] - net[-1].bias[1].item()).max() < 1e-9
         with torch.no_grad():
             net[-1].weight.zero_()
-        with pytest.raises(DeadUnit, match="constant over the 200 training examples"):
+        with pytest.raises(DeadUnit, match="constant over the 160 examples to train on"):
             learned.build(Probe(net), rows(200), Options())
 
     def test_token_ids_cannot_be_mixed_and_it_says_so(self):

@@ -74,12 +74,12 @@ def listing() -> str:
     return "\n".join(parts)
 
 
-def write() -> None:
-    """Put the listing between its marks."""
+def page() -> str:
+    """The whole page with the listing between its marks, as it should be."""
     before, rest = PAGE.read_text(encoding="utf8").split(START)
     after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{START}\n{listing()}{END}{after}", encoding="utf8")
+    return f"{before}{START}\n{listing()}{END}{after}"
 
 
 if __name__ == "__main__":
-    write()
+    PAGE.write_text(page(), encoding="utf8")

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 FIX = "run: python docs/_build/architecture.py"
+
+
+def generator() -> Any:
+    """docs/_build/architecture.py as a module."""
+    found = importlib.util.spec_from_file_location(
+        "architecture", ROOT / "docs" / "_build" / "architecture.py"
+    )
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def listed() -> list[tuple[str, str]]:
@@ -30,6 +43,12 @@ def test_every_file_has_one_job_in_a_line() -> None:
         assert 15 <= len(job) <= 160, (
             f"{name}: {job!r}; shorten the first sentence of its docstring, then {FIX}"
         )
+
+
+def test_the_page_is_what_its_generator_writes() -> None:
+    """Word for word, jobs included: `make docs` leaves the tracked page as it is."""
+    written = generator().page()
+    assert PAGE.read_text(encoding="utf8").splitlines() == written.splitlines(), FIX
 
 
 def test_the_picture_names_every_room() -> None:

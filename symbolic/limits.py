@@ -1,4 +1,5 @@
-"""What a polished formula has become: a function so little bent that it is its argument; two waves that are one.
+"""What a polished formula has become: kinks in their places; a function so little bent that it is its argument; two
+waves that are one.
 
 With exp free, x² is found as exp(ε·x²)/ε, ε → 0, as well; with waves free, sin(kx + δ) as A·sin kx + B·cos kx.
 """
@@ -10,6 +11,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from symbolic import kinks
 from symbolic.expression import Apply, Constant, Tree, linear, value_and_gradient, variables
 from symbolic.polish import Candidate, Field, candidate, polish
 from symbolic.simplify import tidy as simplified
@@ -24,7 +26,10 @@ _QUARTER = {"sin": 0.0, "cos": 0.5 * np.pi}
 
 
 def settle(found: Candidate, field_: Field, loss: float) -> tuple[Candidate, float]:
-    """The candidate with straight functions taken off and split waves joined, where the loss allows it."""
+    """The candidate with kinks moved to where they fit, straight functions taken off and split waves joined, where the
+    loss allows it.
+    """
+    found, loss = kinks.settle(found, field_, loss)
     for shorter in (_unbent, _joined):
         start = shorter(found, field_)
         if start is None:

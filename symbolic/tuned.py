@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from symbolic.expression import Apply, Constant, Tree, Variable, expand_terms, linear, substitute, variables
 from symbolic.features import Bank, Grammar, apply_unary, distinct, products, valid
+from symbolic.operators import Operator
 from symbolic.sizes import order
 
 Array = NDArray[np.float64]
 _A = Variable(0)
+#: Where kinks are tried, as shares of the range: near enough that the right gap is found from there.
+KINKS = tuple(np.arange(1, 16) / 16)
 
 
 def _c(value: float) -> Constant:
@@ -65,7 +68,27 @@ def grid(values: Array, names: frozenset[str], thorough: bool = False) -> list[T
     if "^" in names:
         found.append(Apply("^", (_A, Constant(4.0))))
     if "abs" in names:
-        found += [Apply("abs", (_plus(-(low + 2 * half * q) or 1e-3, _A),)) for q in (0.25, 0.5, 0.75)]
+        found += [Apply("abs", (_plus(-(low + 2 * half * q) or 1e-3, _A),)) for q in KINKS]
+    return found
+
+
+def own(values: Array, user: tuple[Operator, ...]) -> list[Tree]:
+    """Functions of the user's own in Variable(0), the atom with these values (N,): scaled, and scaled and shifted."""
+    low, high = float(values.min()), float(values.max())
+    half = max(0.5 * (high - low), 1e-12)
+    middles = [low + 2 * half * q for q in (0.2, 0.35, 0.5, 0.65, 0.8)]
+    found: list[Tree] = []
+    for op in user:
+        if op.arity != 1:
+            continue
+        # The function has a scale of its own, about 1; the data have theirs, and it may lie anywhere between.
+        sizes = dict.fromkeys(float(f"{k:.2g}") for k in (0.5, 2.0, 4.0, 1 / half, 3 / half, 8 / half))
+        found += [Apply(op.name, (_times(k, _A),)) for k in sizes]
+        found += [
+            Apply(op.name, (_times(k, _plus(-m or 1e-3, _A)),))
+            for m in middles
+            for k in (1.0, 3 / half, 6 / half)
+        ]
     return found
 
 
@@ -87,7 +110,10 @@ def _shifted(low: float, half: float, top: float, names: frozenset[str]) -> list
 
 def bank(atoms: Bank, grammar: Grammar, thorough: bool = False, mixed: bool = True) -> Bank:
     """Tuned functions of every atom, and their products with atoms of other inputs."""
-    parts = [_of(atoms, k, grid(atoms.values[k], grammar.names, thorough)) for k in range(len(atoms))]
+    parts = []
+    for k, values in enumerate(atoms.values):
+        trees = [*grid(values, grammar.names, thorough), *own(values, grammar.user)]
+        parts.append(_of(atoms, k, trees, grammar.user))
     single = _join(parts, atoms)
     if len(atoms) == 2 and "*" in grammar.names and len(single):
         plain = atoms.join(apply_unary(atoms, grammar.unaries()))
@@ -109,7 +135,7 @@ def _across(left: Bank, right: Bank) -> Bank:
     return products(left, right, [(int(i), int(j)) for i, j in np.argwhere(apart)])
 
 
-def _of(atoms: Bank, k: int, trees: list[Tree]) -> Bank:
+def _of(atoms: Bank, k: int, trees: list[Tree], user: tuple[Operator, ...] = ()) -> Bank:
     """Functions of atom k, by the chain rule."""
     from symbolic.expression import value_and_gradient
 
@@ -117,7 +143,7 @@ def _of(atoms: Bank, k: int, trees: list[Tree]) -> Bank:
         return atoms.take([])
     points = atoms.values[k][:, None]
     with np.errstate(all="ignore"):
-        pairs = [value_and_gradient(tree, points) for tree in trees]
+        pairs = [value_and_gradient(tree, points, user or None) for tree in trees]
         values = np.array([value for value, _ in pairs])
         gradients = np.array([slope for _, slope in pairs]) * atoms.gradients[k][None]
     written = tuple(substitute(tree, {0: atoms.trees[k]}) for tree in trees)

@@ -20,6 +20,10 @@ LOOK = """() => ({
     broken: [...document.images].filter(e => e.complete && !e.naturalWidth).map(e => e.src),
     source: [...document.querySelectorAll('article math')].map(e => e.textContent)
         .filter(t => /[\\\\\ue000-\uf8ff]/.test(t)),
+    styled: [...document.querySelectorAll('article math [mathvariant]:not([mathvariant=normal])')]
+        .map(e => e.outerHTML),
+    cut: [...document.querySelectorAll('article td code')].filter(e => e.getClientRects().length > 1)
+        .map(e => e.textContent),
     math: [...document.querySelectorAll('article math')].map(e => e.getBoundingClientRect().width),
     raw: (document.querySelector('article')?.innerText.match(/\\\\\\(|\\\\\\[|\\{\\{|<!--/g) || []).length,
     wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
@@ -94,11 +98,18 @@ def test_formulas_are_drawn(seen: dict[str, dict[str, Any]]) -> None:
         assert min(page["math"]) > 2
     for address, page in seen.items():
         assert page["source"] == [], address
+        assert page["styled"] == [], (
+            f"{address}: browsers ignore the attribute; the character has to have the style"
+        )
         assert page["raw"] == 0, f"{address} shows source that should have been rendered"
 
 
 def test_no_page_is_wider_than_a_phone(seen: dict[str, dict[str, Any]]) -> None:
     assert {address: page["wide"] for address, page in seen.items() if page["wide"] > 1} == {}
+
+
+def test_code_in_tables_is_not_cut(seen: dict[str, dict[str, Any]]) -> None:
+    assert {address: page["cut"] for address, page in seen.items() if page["cut"]} == {}
 
 
 def test_search_finds_a_page(served: str, browser: Any) -> None:

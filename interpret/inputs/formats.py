@@ -69,7 +69,7 @@ def read_csv(path: Path) -> Loaded:
                 index_col=False, low_memory=False,
             )  # fmt: skip
     except pd.errors.ParserWarning as error:
-        raise LoadError(_longer(path, len(header), len(first))) from error
+        raise LoadError(_longer(path, len(names), len(first))) from error
     except UnicodeDecodeError as error:
         found = f"byte 0x{error.object[error.start]:02x}"
         raise LoadError(f"{path.name} is not UTF-8 text ({found}); save it as UTF-8") from error

@@ -48,6 +48,8 @@ _ENTITY = re.compile(r"&(?!amp;|lt;|gt;|quot;|apos;|#)(\w+;)")
 _JOINING = frozenset({"+", "-", "−"})
 _FENCES = frozenset("()[]{}|")
 _WITH_TEXT = frozenset({"mi", "mn", "mo", "mtext"})
+#: A product with a longer name than this may be broken between its factors.
+_LONG_WORD = 14
 _INVISIBLE_TIMES, _DOT = "\u2062", "\u00b7"
 #: Longer formulas are shown as text: a browser would spend seconds on them, and nobody reads them.
 LONGEST = 40_000
@@ -101,8 +103,9 @@ def _chunks(root: ElementTree.Element) -> list[str]:
     while len(terms) == 1 and _name(terms[0]) in ("mrow", "mstyle", "semantics"):
         terms = terms[0]
     chunks: list[list[str]] = [[]]
-    for child in _terms(terms):
-        if _joins(child) and chunks[-1]:
+    breaks = _JOINING | {_DOT} if _is_long(root) else _JOINING
+    for child in (factor for term in _terms(terms) for factor in (_flat(term) if _is_long(term) else [term])):
+        if _text(child) in breaks and chunks[-1]:
             chunks.append([])
             # At the start of an element an operator would be taken for a sign, and set without its spaces.
             child.set("form", "infix")
@@ -118,8 +121,26 @@ def _terms(sum_: ElementTree.Element) -> list[ElementTree.Element]:
     return children
 
 
+def _is_long(term: ElementTree.Element) -> bool:
+    """Whether it has a name that no phone is wide enough for beside another."""
+    return any(len(leaf.text or "") > _LONG_WORD for leaf in term.iter() if _name(leaf) in _WITH_TEXT)
+
+
+def _flat(term: ElementTree.Element) -> list[ElementTree.Element]:
+    """The factors and dots of a product; else the term itself."""
+    signs = {_text(child) for child in term}
+    if _name(term) != "mrow" or signs & (_JOINING | _FENCES) or (len(term) > 1 and _DOT not in signs):
+        return [term]
+    return [factor for child in term for factor in _flat(child)]
+
+
+def _text(element: ElementTree.Element) -> str:
+    """The sign of an operator, "" of anything else."""
+    return (element.text or "").strip() if _name(element) == "mo" else ""
+
+
 def _joins(element: ElementTree.Element) -> bool:
-    return _name(element) == "mo" and (element.text or "").strip() in _JOINING
+    return _text(element) in _JOINING
 
 
 def _is_sum(element: ElementTree.Element) -> bool:

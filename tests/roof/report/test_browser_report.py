@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
+from html import escape
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+from interpret.report import write
 
 pytestmark = pytest.mark.browser
 
@@ -170,3 +176,37 @@ def test_hostile_text_runs_nothing(hostile_report: Path, page: Any) -> None:
         head.click()
     page.get_by_label("Find").fill("<script>")
     assert page.evaluate("window.pwned") is None
+
+
+def test_long_names_stay_inside_their_boxes(samples: ModuleType, page: Any, tmp_path: Path) -> None:
+    """On a phone nothing is wider than the page, and no formula reaches into the figures beside it."""
+    names = ("a name of forty letters that has no end.", "<img src=x onerror=boom()>" * 3)
+    first, second = (f"<mtext>{escape(name)}</mtext>" for name in names)
+    maths = (
+        f"<math><mrow>{first}<mo>\u2062</mo>{second}<mo>+</mo><mn>2</mn><mo>\u2062</mo>{second}</mrow></math>"
+    )
+    plain = samples.small()
+    rows = tuple(replace(row, mathml=maths) for row in plain.formula.frontier)
+    formula = replace(plain.formula, mathml=maths, frontier=rows, names=names, variables=names)
+    rename = partial(replace, names=names)
+    examples = replace(
+        plain.examples,
+        cases=tuple(replace(at, thumbnail=rename(at.thumbnail)) for at in plain.examples.cases),
+        thumbnails=tuple(map(rename, plain.examples.thumbnails)),
+    )
+    neuron = replace(plain, formula=formula, examples=examples)
+    path = write([neuron], tmp_path / "long.html")
+    card = tmp_path / "card.html"
+    card.write_text(
+        f'<meta name="viewport" content="width=device-width"><body>{neuron._repr_html_()}', "utf-8"
+    )
+    overlapping = """() => [...document.querySelectorAll("tbody tr")].flatMap(row => {
+        const cells = [...row.cells].map(cell => cell.getBoundingClientRect());
+        return [...row.cells].filter((cell, at) => at + 1 < cells.length && [...cell.children].some(
+            inner => inner.getBoundingClientRect().right > cells[at + 1].left + 1)).map(cell => cell.textContent)})"""
+    for shown in (path, card):
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.goto(shown.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (shown.name, width)
+            assert page.evaluate(overlapping) == [], (shown.name, width)

@@ -127,3 +127,11 @@ def test_a_product_of_words_is_not_read_as_one_word(text: str, dots: int) -> Non
     written = printing.mathml(parse(text, names=names), names)
     assert written.count("\u00b7") == dots, written
     assert str(formula(written)).count("\u00b7") == dots
+
+
+def test_a_product_of_long_names_can_be_broken_at_its_dots() -> None:
+    long = "a rather long name of an input"
+    names = [long, "short"]
+    for text, chunks in ((f"`{long}`*short*sin(`{long}`) + short", 4), (f"short*sin(`{long}` + short*2)", 2)):
+        shown = str(formula(printing.mathml(parse(text, names=names), names)))
+        assert shown.count("<math>") == chunks, shown

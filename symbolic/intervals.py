@@ -13,7 +13,8 @@ from symbolic.expression import constants, linear, with_constants
 from symbolic.formula import Coefficient
 from symbolic.polish import Candidate, Field, candidate, polish, resample
 from symbolic.printing import text
-from symbolic.scoring import ROUNDING, Scored, plain, rounded, row_of
+from symbolic.rewriting import plainer
+from symbolic.scoring import ROUNDING, Scored, plain, rounded, row_of, upright
 from symbolic.simplify import tidy
 from symbolic.targets import Targets
 
@@ -76,7 +77,22 @@ def cleaned(row: Scored, targets: Targets, seed: int = 0) -> tuple[Scored, tuple
         if shorter is None:
             break
         row, figures = shorter, coefficients(shorter, targets, seed)
-    return snapped(row, figures, targets), figures
+    done = snapped(row, figures, targets)
+    reworded = _reworded(done, targets)
+    if reworded is None:
+        return done, figures
+    return reworded, coefficients(reworded, targets, seed)
+
+
+def _reworded(row: Scored, targets: Targets) -> Scored | None:
+    """The row in plainer words, such as a phase snapped to a quarter turn allows; None where there are none."""
+    user = row.candidate.user
+    features = [plainer(tree, targets.points, user or None) for tree in row.candidate.features]
+    if features == list(row.candidate.features):
+        return None
+    again = candidate(linear(row.candidate.coefficients, features), user)
+    trial = None if again is None else row_of(upright(again), targets)
+    return trial if trial is not None and trial.cost <= row.cost and _no_worse(trial, row) else None
 
 
 def _without_idle(row: Scored, found: tuple[Coefficient, ...], targets: Targets) -> Scored | None:

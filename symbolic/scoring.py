@@ -23,6 +23,7 @@ from symbolic.expression import (
 )
 from symbolic.operators import Operator
 from symbolic.polish import Candidate, Field, candidate, polish, prune
+from symbolic.rewriting import plainer
 from symbolic.simplify import tidy as simplified
 from symbolic.sizes import cost
 from symbolic.targets import Targets
@@ -132,14 +133,24 @@ def tidy(found: Candidate, field_: Field) -> Candidate:
 
 
 def plain(found: Candidate, field_: Field) -> Candidate:
-    """The candidate as it is printed: outer monotone functions stripped, simplified, tidy."""
+    """The candidate as it is printed: outer monotone functions stripped, simplified, in plain words, tidy."""
     if len(found.features) == 1:
         inner = candidate(strip_outer(found.features[0], field_.targets.points, found.user).tree, found.user)
         found = inner or found
     found = tidy(found, field_)
-    features = tuple(simplified(tree, found.user) for tree in found.features)
+    points = field_.targets.points
+    features = tuple(
+        plainer(simplified(tree, found.user), points, found.user or None) for tree in found.features
+    )
     again = candidate(linear(found.coefficients, features), found.user)
-    return found if again is None else again
+    return found if again is None else upright(again)
+
+
+def upright(found: Candidate) -> Candidate:
+    """The candidate with its first coefficient positive: T and −T are one direction, and the link knows which."""
+    if found.coefficients[0] > 0:
+        return found
+    return replace(found, coefficients=tuple(-c for c in found.coefficients))
 
 
 def rounded(found: Candidate) -> Candidate:

@@ -28,11 +28,24 @@ _MEANING = {
     Verdict.NONE: "No faithful formula was found; the best rows are shown but not claimed.",
 }
 
-#: EXACT needs the upper 95 % bound of the held-out misalignment below this.
+#: EXACT needs the upper 95 % bound of the held-out misalignment below this, up to `EXACT_LENGTH` nodes.
 EXACT_MISALIGNMENT = 5e-3
+#: A longer formula must fit better: with enough freedom some formula comes near any smooth function.
+EXACT_LENGTH = 10
+#: What is left of the bound where no control could be run, as for a linear formula.
+UNCONTROLLED = 0.1
 #: EXACT needs a strictly monotone link with at least this held-out R².
 EXACT_LINK_R2 = 0.99
 #: A claim needs a held-out misalignment below this; beyond it no formula is claimed at all.
 CLAIM_MISALIGNMENT = 0.1
 #: A claim needs a misalignment at most this share of every control's.
 CONTROL_MARGIN = 0.5
+
+
+def exact_bound(complexity: int, controlled: bool = True) -> float:
+    """The misalignment that EXACT needs of a formula: it falls with the square of its length beyond `EXACT_LENGTH`.
+
+    ``complexity`` counts nodes; ``controlled`` says whether any control was there to be beaten.
+    """
+    bound = EXACT_MISALIGNMENT * min(1.0, EXACT_LENGTH / max(complexity, 1)) ** 2
+    return bound if controlled else UNCONTROLLED * bound

@@ -9,9 +9,11 @@ from interpret.outcome import (
     CLAIM_MISALIGNMENT,
     CONTROL_MARGIN,
     EXACT_LINK_R2,
-    EXACT_MISALIGNMENT,
     Verdict,
+    exact_bound,
 )
+from symbolic import lack
+from symbolic.controls import is_linear
 from symbolic.formula import Control
 from symbolic.link import Link
 from symbolic.scoring import Scored
@@ -40,13 +42,21 @@ def judge(
     unbeaten = [control for control in controls if not control.beaten]
     if row.held_out >= CLAIM_MISALIGNMENT or unbeaten:
         return _none(row, unbeaten)
-    missing, advice = _short_of_exact(row, link, targets)
+    # The best linear formula is a linear row's equal, so that row has beaten less than others.
+    controlled = bool(controls) and not is_linear(row)
+    bound = exact_bound(row.complexity, controlled)
+    missing, advice = _short_of_exact(row, link, targets, bound)
     if missing:
         return Judgement(Verdict.APPROXIMATE, (*missing, *_said_of_rivals(rivals)), tuple(advice))
     assert link is not None
+    beaten = (
+        "every control is beaten"
+        if controls
+        else "a linear formula has no linear control to beat, so the bound is a tenth"
+    )
     reason = (
-        f"held-out misalignment {row.held_out:.2g}, below {EXACT_MISALIGNMENT:g} with its 95 % bound {row.upper:.2g}; "
-        f"one strictly monotone link reaches R² {link.r2:.4f} on held-out points; every control is beaten"
+        f"held-out misalignment {row.held_out:.2g}, below {bound:.2g} with its 95 % bound {row.upper:.2g}; "
+        f"one strictly monotone link reaches R² {link.r2:.4f} on held-out points; {beaten}"
     )
     return Judgement(Verdict.EXACT, (reason, *_said_of_rivals(rivals)))
 
@@ -82,14 +92,26 @@ def _none(row: Scored, unbeaten: Sequence[Control]) -> Judgement:
     return Judgement(Verdict.NONE, tuple(reasons), advice)
 
 
-def _short_of_exact(row: Scored, link: Link | None, targets: Targets) -> tuple[list[str], list[str]]:
-    """Reasons why a claim is not EXACT, and advice."""
+def _short_of_exact(
+    row: Scored, link: Link | None, targets: Targets, bound: float
+) -> tuple[list[str], list[str]]:
+    """Reasons why a claim is not EXACT, and advice; ``bound`` is the misalignment that EXACT needs of this row."""
     reasons, advice = [], []
-    if row.upper >= EXACT_MISALIGNMENT:
+    if row.upper >= bound:
         reasons.append(
-            f"the upper 95 % bound of the held-out misalignment is {row.upper:.2g}; EXACT needs {EXACT_MISALIGNMENT:g}"
+            f"the upper 95 % bound of the held-out misalignment is {row.upper:.2g}; EXACT needs {bound:.2g} "
+            f"of a formula of this length and kind"
         )
         advice.append("more points, more operators or more terms may close the gap")
+    share = lack.pattern(row.tree, targets)
+    if share is not None:
+        reasons.append(
+            f"what the formula leaves over is not noise alone: a smooth function of the inputs explains {share:.1%} "
+            f"of it"
+        )
+        advice.append(
+            "the formula is near, and another form or one more term is likely right: more points can tell"
+        )
     if len(targets.held_out) < FEWEST_HELD_OUT:
         reasons.append(f"only {len(targets.held_out)} points were held out; EXACT needs {FEWEST_HELD_OUT}")
         advice.append("pass more points")

@@ -8,11 +8,11 @@ import numpy as np
 from markupsafe import Markup
 
 from interpret.explanation import FormulaPart, FrontierRow, LinkFigure
-from interpret.outcome import EXACT_MISALIGNMENT
+from interpret.outcome import EXACT_MISALIGNMENT, exact_bound
 from interpret.report.clean import close_to_one, number, visible
 from interpret.report.figures import style
 from interpret.report.figures.canvas import Canvas
-from interpret.report.figures.panel import Panel, Scale, level
+from interpret.report.figures.panel import Panel, Scale
 
 # Below this a misalignment is rounding; a log axis needs a floor.
 _FLOOR = 1e-9
@@ -29,8 +29,10 @@ def frontier(rows: Sequence[FrontierRow]) -> Markup:
     canvas = Canvas(*style.SIZE)
     across = Scale(*style.span(x, margin=0.08), "complexity (nodes)", integer=True)
     panel = Panel(canvas, style.BOX, across, _decades([*y, *upper, EXACT_MISALIGNMENT]))
-    level(panel, EXACT_MISALIGNMENT)
-    panel.text(across.high, EXACT_MISALIGNMENT, "EXACT below")
+    lengths = np.linspace(across.low, across.high, 60)
+    bounds = np.array([exact_bound(int(np.ceil(at))) for at in lengths])
+    panel.line(lengths, np.clip(bounds, panel.y.low, None), style.MUTED, 0.9, dashes=(3, 3))
+    panel.text(across.high, max(bounds[-1], panel.y.low), "EXACT below")
     panel.line(x, y, style.FORMULA, 1.1, 0.45)
     long = np.isfinite(upper) & (upper > y)
     panel.strokes(np.column_stack([x, y])[long], np.column_stack([x, upper])[long], style.FORMULA, 1.4, 0.4)

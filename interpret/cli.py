@@ -90,7 +90,10 @@ def _global(
     del version
     commands = getattr(context.command, "commands", {})
     options = {name: {p.name for p in command.params if p.name} for name, command in commands.items()}
-    context.default_map = config.checked(config.read(configuration), options)
+    values = config.read(configuration)
+    context.default_map, problems = config.checked(values, options, context.invoked_subcommand)
+    for problem in problems:  # another verb's business, which must not stop this one
+        _say(f"warning: {problem}", DONE)
 
 
 @app.command(epilog=_examples("twinscope layers net.py:model --data d.csv"))
@@ -103,11 +106,14 @@ def layers(
     label: Label = None,
     categorical: Categorical = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """List a network's layers: their shapes, units and parameters."""
     from interpret.commands import verbs
 
-    return verbs.layers(model, data, weights, label, categorical or (), json)
+    return verbs.layers(
+        model, data, weights, label, categorical or (), "" if quiet else "json" if json else "table"
+    )
 
 
 @app.command(
@@ -264,6 +270,9 @@ def query(
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no count below the table, only rows and errors.")
+    ] = False,
 ) -> int:
     """Ask a run which neurons compute what, and how far to trust it."""
     from interpret.commands import asking
@@ -282,7 +291,7 @@ def query(
         "limit": limit,
         "revisions": revisions,
     }
-    return asking.query(run, pattern, filters, asking.form(json, csv, markdown), failed)
+    return asking.query(run, pattern, filters, asking.form(json, csv, markdown), failed, quiet)
 
 
 @app.command(epilog=_examples("twinscope report runs/x --output report.html"))
@@ -293,11 +302,12 @@ def report(
     ] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
     quiet: Quiet = False,
+    json: Annotated[bool, typer.Option("--json", help="Log what was written as a line of JSON.")] = False,
 ) -> int:
     """Write a run as an HTML report that needs no network or server."""
     from interpret.commands import verbs
 
-    return verbs.report(run, output, title, quiet)
+    return verbs.report(run, output, title, quiet, json)
 
 
 @app.command(epilog=_examples("twinscope demo"))

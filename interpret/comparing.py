@@ -6,6 +6,7 @@ that two formulas which differ by a monotone map count as one; behaviour is comp
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +46,17 @@ class NeuronComparison:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """The neurons that two runs share; ``only_a`` and ``only_b`` are the addresses that they do not."""
+    """The neurons that two runs share; ``only_a`` and ``only_b`` are the addresses that they do not.
+
+    ``notes`` say what makes the comparison doubtful, such as inputs of other names.
+    """
 
     title_a: str
     title_b: str
     neurons: tuple[NeuronComparison, ...]
     only_a: tuple[str, ...] = ()
     only_b: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.neurons)
@@ -87,7 +92,8 @@ class Comparison:
         lines = "\n".join(
             f"  {n.address}: {n.same} · {_formula(n.a)} · {_formula(n.b)}" for n in self.neurons[:20]
         )
-        return f"Comparison of {len(self)} neurons, {self.title_a} beside {self.title_b}\n{lines}"
+        notes = "".join(f"  ! {note}\n" for note in self.notes)
+        return f"Comparison of {len(self)} neurons, {self.title_a} beside {self.title_b}\n{notes}{lines}"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -113,7 +119,7 @@ def _formula(neuron: NeuronExplanation) -> str:
 
 
 def compare(a: Any, b: Any) -> Comparison:
-    """Compare two runs neuron by neuron.
+    """Compare two runs neuron by neuron; warns where their networks have different inputs.
 
     Args:
         a: a run (`interpret.open_run`), the path of one, `Explanations`, or a sequence of NeuronExplanation.
@@ -130,13 +136,43 @@ def compare(a: Any, b: Any) -> Comparison:
             f"the two runs share no address; the first has {', '.join(list(first)[:5])} …, "
             f"the second {', '.join(list(second)[:5])} …"
         )
+    neurons = tuple(_compared(first[address], second[address]) for address in shared)
+    notes = _other_inputs(neurons)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     return Comparison(
         title_a=next(iter(first.values())).model,
         title_b=next(iter(second.values())).model,
-        neurons=tuple(_compared(first[address], second[address]) for address in shared),
+        neurons=neurons,
         only_a=tuple(address for address in first if address not in second),
         only_b=tuple(address for address in second if address not in first),
+        notes=notes,
     )
+
+
+def _other_inputs(neurons: Iterable[NeuronComparison]) -> tuple[str, ...]:
+    """A note where neurons of one address are of networks with different inputs."""
+    differing = [
+        (mine, theirs)
+        for pair in neurons
+        if (mine := _inputs(pair.a)) and (theirs := _inputs(pair.b)) and mine != theirs
+    ]
+    if not differing:
+        return ()
+    (mine, theirs), count = differing[0], len(differing)
+    return (
+        f"{count} of the shared neurons are of networks with different inputs ({_few(mine)} and {_few(theirs)}): "
+        f"the same address does not make them the same neuron, and their formulas cannot be compared",
+    )
+
+
+def _inputs(neuron: NeuronExplanation) -> tuple[str, ...]:
+    """Names of its inputs; none where no formula tells them."""
+    return neuron.formula.names if neuron.formula is not None else ()
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(name[:40] for name in names[:4]) + (" …" if len(names) > 4 else "")
 
 
 def _neurons(source: Any) -> dict[str, NeuronExplanation]:

@@ -24,11 +24,18 @@ def form(json: bool, csv: bool, markdown: bool) -> str:
     return asked[0] if asked else "table"
 
 
-def query(path: Path, pattern: str | None, filters: dict[str, Any], shape: str, failed: bool) -> int:
-    """Print the answer; 0."""
+def query(
+    path: Path,
+    pattern: str | None,
+    filters: dict[str, Any],
+    shape: str,
+    failed: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Print the answer; 0. ``quiet`` leaves out the line below a table."""
     with closing(open_run(path)) as run:
         if failed:
-            return _failures(run, shape)
+            return _failures(run, shape, quiet)
         answer = run.table(pattern, **filters)
         if not len(answer) and answer.single and not answer.filtered:
             raise run.unknown(str(pattern))
@@ -39,11 +46,11 @@ def query(path: Path, pattern: str | None, filters: dict[str, Any], shape: str, 
         elif shape == "markdown":
             terminal.out(terminal.markdown(answer, filters.get("sort")))
         else:
-            _table(run, answer, filters.get("sort"))
+            _table(run, answer, filters.get("sort"), quiet)
     return 0
 
 
-def _table(run: Run, answer: Answer, sort: str | None) -> None:
+def _table(run: Run, answer: Answer, sort: str | None, quiet: bool) -> None:
     console = terminal.console()
     if answer.single and len(answer) == 1:
         from interpret.report.terminal import card
@@ -53,10 +60,11 @@ def _table(run: Run, answer: Answer, sort: str | None) -> None:
         return
     if len(answer):
         console.print(terminal.answer_table(answer, sort))
-    console.print(f"{len(answer)} of {len(run)} neurons")
+    if not quiet:
+        console.print(f"{len(answer)} of {len(run)} neurons")
 
 
-def _failures(run: Run, shape: str) -> int:
+def _failures(run: Run, shape: str, quiet: bool) -> int:
     found = run.failures()
     columns = ("address", "error", "message", "attempts")
     rows = [(f.address, f.error, f.message, f.attempts) for f in found]
@@ -70,9 +78,7 @@ def _failures(run: Run, shape: str) -> int:
     else:
         if rows:
             terminal.console().print(terminal.grid(columns, rows, right=["attempts"]))
-        terminal.out(
-            f"{len(rows)} neurons failed; `twinscope explain … --retry-failed` tries them again"
-            if rows
-            else "no neuron has failed"
-        )
+        hint = f"{len(rows)} neurons failed; `twinscope explain … --retry-failed` tries them again"
+        if not quiet:
+            terminal.out(hint if rows else "no neuron has failed")
     return 0

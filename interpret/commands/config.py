@@ -41,25 +41,33 @@ def read(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def checked(
-    values: Mapping[str, Mapping[str, Any]], options: Mapping[str, set[str]]
-) -> dict[str, dict[str, Any]]:
-    """The tables with hyphens as underscores, when every verb and key has a meaning.
+    values: Mapping[str, Mapping[str, Any]], options: Mapping[str, set[str]], verb: str | None
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The table of ``verb`` with hyphens as underscores, and what is wrong in those of other verbs.
 
     Raises:
-        UsageError: an unknown verb or option; the nearest are named.
+        UsageError: an option unknown to ``verb``, or a table whose name is nearly that; the nearest are named.
     """
-    result = {}
-    for verb, table in values.items():
-        _known(verb, set(options), f"[{verb}]: no such verb")
+    result, warnings = {}, []
+    for name, table in values.items():
+        problems = [_unknown(name, set(options), f"[{name}]: no such verb")]
         plain = {key.replace("-", "_"): value for key, value in table.items()}
-        for key in plain:
-            _known(key, options[verb], f"[{verb}] {key}: no such option")
-        result[verb] = plain
-    return result
+        if name in options:
+            problems = [_unknown(key, options[name], f"[{name}] {key}: no such option") for key in plain]
+        found = [problem for problem in problems if problem]
+        # A table of no verb is taken for this one's where the name is near.
+        ours = name == verb or (name not in options and get_close_matches(name, [str(verb)], cutoff=0.5))
+        if found and ours:
+            raise UsageError(found[0])
+        warnings += found
+        if name == verb:
+            result[name] = plain
+    return result, warnings
 
 
-def _known(name: str, names: set[str], problem: str) -> None:
+def _unknown(name: str, names: set[str], problem: str) -> str:
+    """What to say of a name that is none of these; "" of one that is."""
     if name in names:
-        return
+        return ""
     near = get_close_matches(name, sorted(names), n=3, cutoff=0.5) or sorted(names)
-    raise UsageError(f"{NAME}: {problem}; there {'is' if len(near) == 1 else 'are'} {', '.join(near)}")
+    return f"{NAME}: {problem}; there {'is' if len(near) == 1 else 'are'} {', '.join(near)}"

@@ -21,9 +21,9 @@ def layers(
     weights: Path | None,
     label: str | None,
     categorical: Sequence[str],
-    json: bool,
+    shape: str,
 ) -> int:
-    """Print the layers of a network."""
+    """Print the layers of a network as a "table" or "json"; nothing for "", where only the exit code is wanted."""
     from interpret.loading import load_model
     from interpret.probing.inventory import layers as inventory
 
@@ -35,9 +35,11 @@ def layers(
 
             X = load(data, target=label, categorical=categorical).X
         found = inventory(net, X)
+    if not shape:
+        return 0
     columns = ("path", "kind", "shape", "units", "parameters", "calls")
     rows = [[getattr(layer, name) for name in columns] for layer in found]
-    if json:
+    if shape == "json":
         terminal.out(terminal.json_text([dict(zip(columns, row, strict=True)) for row in rows]))
         return 0
     shown = [[_shape(value) for value in row] for row in rows]
@@ -114,7 +116,7 @@ def explain(order: Order, out: Path, how: How) -> int:
     return 0
 
 
-def report(path: Path, output: Path, title: str | None, quiet: bool) -> int:
+def report(path: Path, output: Path, title: str | None, quiet: bool, json: bool = False) -> int:
     """Write a run's report."""
     from interpret.report import write
     from interpret.store import open_run
@@ -123,7 +125,11 @@ def report(path: Path, output: Path, title: str | None, quiet: bool) -> int:
         written = write(
             run, output, title=title or f"{path.name}: what these neurons compute, and what they go by"
         )
-    if not quiet:
+        neurons, failed = len(run), len(run.failures())
+    if json:
+        record = {"event": "report", "path": str(written), "neurons": neurons, "failed": failed}
+        terminal.out(terminal.json_line(record))
+    elif not quiet:
         terminal.out(f"report: {written}")
     return 0
 

@@ -42,7 +42,29 @@ class Layer:
     calls: int | None
 
 
-def layers(model: nn.Module, X: Any = None, **settings: Any) -> list[Layer]:
+class Layers(list[Layer]):
+    """A list of layers that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        names = ("path", "kind", "shape", "units", "parameters", "calls")
+        head = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in names)
+        lines = ""
+        for layer in self:
+            shape = None if layer.shape is None else " × ".join(map(str, layer.shape)) or "scalar"
+            found = (layer.path or "(output)", layer.kind, shape, layer.units, layer.parameters, layer.calls)
+            texts = ("–" if value is None else str(value) for value in found)
+            shown = (
+                "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text) for text in texts
+            )
+            cells = "".join(f'<td style="text-align:left">{escape(text[:200])}</td>' for text in shown)
+            lines += f"<tr>{cells}</tr>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+        return f'<div style="overflow-x:auto">{table}</div>'
+
+
+def layers(model: nn.Module, X: Any = None, **settings: Any) -> Layers:
     """Every place of ``model`` that a probe can read, in order of definition; the model's own output comes last.
 
     Args:
@@ -52,13 +74,14 @@ def layers(model: nn.Module, X: Any = None, **settings: Any) -> list[Layer]:
     """
     known = places.modules(model)
     seen = _observe(model, X, known, settings) if X is not None else None
-    found: list[Layer] = []
+    found = Layers()
     for path, module in known.items():
         if path:
             found += _listed(path, module, None if seen is None else seen[path])
             if isinstance(module, nn.MultiheadAttention):
                 found += _heads(path, module, None if seen is None else seen[path])
-    return found + _listed("", known[""], None if seen is None else seen[""])
+    found += _listed("", known[""], None if seen is None else seen[""])
+    return found
 
 
 def unit_addresses(model: nn.Module, X: Any, text: str, **settings: Any) -> list[str]:

@@ -73,6 +73,7 @@ class ComparisonPage:
     left_out: int
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def comparison_page(comparison: Comparison, title: str) -> ComparisonPage:
@@ -94,6 +95,7 @@ def comparison_page(comparison: Comparison, title: str) -> ComparisonPage:
         left_out=len(pairs) - len(chosen),
         only_a=comparison.only_a,
         only_b=comparison.only_b,
+        notes=comparison.notes,
     )
 
 

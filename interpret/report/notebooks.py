@@ -55,6 +55,7 @@ def comparison(compared: Comparison) -> str:
     return html(
         "notebook_comparison.html",
         title=f"{compared.title_a} beside {compared.title_b}",
+        notes=compared.notes,
         rows=shown[:MOST_ROWS],
         left_out=max(len(shown) - MOST_ROWS, 0),
         only=(len(compared.only_a), len(compared.only_b)),

@@ -15,6 +15,7 @@ ever run as SQL.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -221,6 +222,8 @@ class _Parser:
     def _operand(self) -> _Operand:
         token = self._take()
         if token.kind == "number":
+            if not math.isfinite(float(token.text)):
+                raise self._error("this number is too large", token.at)
             return _Operand("?", (float(token.text),), False, token.text)
         if token.kind == "text":
             return _Operand("?", (text(token.text[1:-1]),), True, token.text)

@@ -212,6 +212,17 @@ def test_a_wrong_configuration(stored: Path, capsys: Capture, content: str, part
     assert part in wrong(capsys, "query", "run")
 
 
+def test_a_typo_in_another_verbs_table_is_a_warning(stored: Path, capsys: Capture) -> None:
+    Path("twinscope.toml").write_text("[explain]\njbos = 3\n[zzz]\n[query]\nlimit = 1\n")
+    assert main(["query", "run", "--json"]) == 0
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)) == 1
+    assert "warning: twinscope.toml: [explain] jbos: no such option; there are jobs" in said.err
+    assert "[zzz]: no such verb" in said.err
+    message = wrong(capsys, "explain", "net.py:model", "--data", "d.csv", "--neurons", "fc1[0]", "--out", "r")
+    assert "[explain] jbos: no such option" in message
+
+
 def test_layers(work: Path, capsys: Capture) -> None:
     assert main(["layers", "net.py:model", "--data", "d.csv", "--label", "kind", "--json"]) == 0
     found = {one["path"]: one for one in json.loads(capsys.readouterr().out)}
@@ -250,6 +261,20 @@ def test_failed_neurons_end_with_three(work: Path, capsys: Capture) -> None:
     for shape in ("--csv", "--markdown"):
         assert main(["query", "run", "--failed", shape]) == 0
         assert "error[0]" in capsys.readouterr().out
+
+
+def test_quiet_and_json_where_they_make_sense(stored: Path, capsys: Capture) -> None:
+    assert main(["query", "run", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "fc1[0]" in said and "3 of 3" not in said
+    assert main(["query", "run", "--failed", "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["layers", "net.py:model", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["report", "run", "--output", "r.html", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "event": "report", "path": "r.html", "neurons": 3, "failed": 0,
+    }  # fmt: skip
 
 
 def test_a_closed_pipe_is_no_error(stored: Path) -> None:

@@ -238,3 +238,31 @@ def test_runs_and_comparisons_show_themselves(samples: ModuleType, tmp_path: Pat
     assert shown.count("<tr>") == 3 and "same concept" in shown and "<script>" not in shown
     assert "Comparison of 2 neurons" in repr(both)
     assert "same concept" in printed(both) and "alignment" in printed(Explanations([neuron]))
+
+
+def test_networks_with_other_inputs_are_compared_under_a_warning(samples: ModuleType) -> None:
+    plain = samples.small()
+    tree = to_json(parse("x0 + 2*x1", names=["x0", "x1"]))
+    mine = replace(plain, formula=replace(plain.formula, tree=tree))
+    theirs = replace(mine, formula=replace(mine.formula, names=("mass", "speed")))
+    with pytest.warns(UserWarning, match=r"different inputs \(x0, x1 and mass, speed\)"):
+        compared = compare([mine], [theirs])
+    assert len(compared.notes) == 1
+    assert compared.notes[0] in repr(compared)
+    assert "different inputs" in compared._repr_html_()
+    assert comparison_page(compared, "Two").notes == compared.notes
+    assert compare([mine], [mine]).notes == ()
+
+
+def test_a_notebook_shows_the_layers() -> None:
+    from torch import nn
+
+    import interpret
+
+    found = interpret.layers(nn.Sequential(nn.Linear(2, 3), nn.ModuleDict({"<b>": nn.Tanh()})["<b>"]))
+    assert isinstance(found, list)
+    assert [layer.path for layer in found] == ["0", "1", ""]
+    shown = found._repr_html_()
+    assert "<td" in shown and "Linear" in shown and "(output)" in shown
+    hostile = type(found)([replace(found[0], path="<script>\x1b")])._repr_html_()
+    assert "<script>" not in hostile and "\x1b" not in hostile

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbolic.expression import Apply, Constant, Tree, Variable, expand_terms, linear, substitute, variables
-from symbolic.features import Bank, Grammar, apply_unary, distinct, products, valid
+from symbolic.features import Bank, Grammar, apply_unary, distinct, products, sums, valid
 from symbolic.operators import Operator
 from symbolic.sizes import order
 
@@ -35,6 +35,8 @@ def _plus(k: float, tree: Tree) -> Tree:
     return Apply("+", (_c(k), tree))
 
 
+#: Functions tried of a² ± b; exp of it is a product.
+_OF_SUMS = ("sin", "cos", "log", "sqrt", "tanh")
 _SQUARE = Apply("^", (_A, Constant(2.0)))
 
 
@@ -50,6 +52,8 @@ def grid(values: Array, names: frozenset[str], thorough: bool = False) -> list[T
             found += [Apply(name, (_times(w / half, _A),)) for w in turns]
             if thorough:
                 found += [Apply(name, (_plus(0.25 * np.pi, _times(w / half, _A)),)) for w in turns]
+    if thorough and {"exp", "sin"} <= names:
+        found += [Apply("exp", (Apply("sin", (_times(w / half, _A),)),)) for w in turns]
     if "exp" in names:
         found += [Apply("exp", (_times(s * k / half, _A),)) for k in (0.5, 1.5, 3.5) for s in (1, -1)]
         found += [Apply("exp", (_times(-k / top**2, _SQUARE),)) for k in (0.4, 1.2, 3.5, 9.0)]
@@ -115,6 +119,11 @@ def bank(atoms: Bank, grammar: Grammar, thorough: bool = False, mixed: bool = Tr
         trees = [*grid(values, grammar.names, thorough), *own(values, grammar.user)]
         parts.append(_of(atoms, k, trees, grammar.user))
     single = _join(parts, atoms)
+    if thorough and len(atoms) == 3 and "*" in grammar.names and len(single):
+        waves = single.take([k for k, tree in enumerate(single.trees) if _is_plain_wave(tree)])
+        single = single.join(_across(waves, waves)) if len(waves) else single
+    if thorough:
+        single = single.join(_of_curved_sums(atoms, grammar)).join(_waves_of_products(atoms, grammar))
     if len(atoms) == 2 and "*" in grammar.names and len(single):
         plain = atoms.join(apply_unary(atoms, grammar.unaries()))
         return single.join(_across(single, plain))
@@ -127,6 +136,42 @@ def bank(atoms: Bank, grammar: Grammar, thorough: bool = False, mixed: bool = Tr
         if not (single.masks[s] & atoms.masks[a]).any()
     ]
     return single.join(products(single, atoms, pairs)) if pairs else single
+
+
+def _of_curved_sums(atoms: Bank, grammar: Grammar) -> Bank:
+    """Functions of a² + b and a² − b: waves that quicken, roots and logarithms of parabolas."""
+    if len(atoms) < 2 or not {"+", "-", "^"} <= grammar.names:
+        return atoms.take([])
+    squares = apply_unary(atoms, [u for u in grammar.unaries() if u.name == "square"])
+    both = Bank(
+        (*squares.trees, *atoms.trees),
+        np.concatenate([squares.values, atoms.values]),
+        np.concatenate([squares.gradients, atoms.gradients]),
+        np.concatenate([squares.sizes, atoms.sizes]),
+        np.concatenate([squares.masks, atoms.masks]),
+    )
+    apart = ~(squares.masks[:, None, :] & atoms.masks[None, :, :]).any(-1)
+    inside = sums(both, [(int(i), len(squares) + int(j)) for i, j in np.argwhere(apart)])
+    return apply_unary(inside, [u for u in grammar.unaries() if u.name in _OF_SUMS])
+
+
+def _waves_of_products(atoms: Bank, grammar: Grammar) -> Bank:
+    """Sines and cosines of a·b over the grid of frequencies."""
+    if "*" not in grammar.names or len(atoms) < 2:
+        return atoms.take([])
+    inside = products(atoms, atoms, [(i, j) for i in range(len(atoms)) for j in range(i)])
+    waves = grammar.names & {"sin", "cos"}
+    return _join([_of(inside, k, grid(inside.values[k], waves)) for k in range(len(inside))], atoms)
+
+
+def _is_plain_wave(tree: Tree) -> bool:
+    """Whether a tuned function is a sine or cosine without a phase."""
+    return (
+        isinstance(tree, Apply)
+        and tree.name in ("sin", "cos")
+        and isinstance(tree.args[0], Apply)
+        and tree.args[0].name == "*"
+    )
 
 
 def _across(left: Bank, right: Bank) -> Bank:

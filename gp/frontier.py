@@ -24,6 +24,8 @@ Tensor = torch.Tensor
 TOLERANCE, SHARE = 3e-5, 0.05
 #: Queries, examples in a sample, and those of them beside which cancellation is measured.
 QUERIES, SAMPLE, BESIDE = 64, 4096, 2048
+#: Share of the largest eigenvalue, and of the targets' square, below which there is rounding only.
+SEEN = 1e-13
 CHOICES = ("auto", "likelihood", "loo")
 
 
@@ -80,16 +82,31 @@ def curve(sums: Centred, metric: str, sample: Sample | None, noises: np.ndarray 
     cross = turned.rotation.transpose(1, 2) @ sums.cross
     shrunk = values[None] + noise[:, None, None]  # (J, G, E)
     square = sums.square.clamp_min(1e-300)
-    explained = (cross**2 * ((values + 2 * noise[:, None, None]) / shrunk**2)[..., None]).sum(2)
-    residual = (square - explained).clamp_min(0)
-    freedom = (values / shrunk).sum(-1)
-    left = (1 - (freedom + 1) / sums.count).clamp_min(1e-12)
+    residual, left = _left_over(values, cross, square, noise, sums.count)
     r2 = 1 - _sharpened(sums, sample) * residual / left[..., None] ** 2 / square
     likelihood = _likelihood(sums, cross, shrunk, noise)
     cancellation = np.full(len(noises), np.nan)
     if sample is not None:
         cancellation = _cancellation(turned, sums, cross, noise, sample)
     return Curve(metric, noises, r2.flatten(1).cpu().numpy(), cancellation, likelihood.cpu().numpy())
+
+
+def _left_over(
+    values: Tensor, cross: Tensor, square: Tensor, noise: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Squared residuals (J, G, K) and the share of the rows' freedom that is left (J, G), at each noise.
+
+    Each is a sum of what the noise leaves of every direction. With as many directions as rows both vanish with the
+    noise, and one minus what is used would be rounding over rounding.
+    """
+    seen = values > SEEN * values.amax(-1, keepdim=True)
+    kept = torch.where(seen, noise[:, None, None] / (values + noise[:, None, None]), 0)  # (J, G, E)
+    part = torch.where(seen[..., None], cross**2 / values.clamp_min(1e-300)[..., None], 0)
+    outside = square - part.sum(1)
+    outside = torch.where(outside > SEEN * square, outside, 0)
+    residual = outside + (part * kept[..., None] ** 2).sum(2)
+    left = (count - 1 - seen.sum(-1) + kept.sum(-1)) / count
+    return residual, left.clamp_min(1e-12)
 
 
 def _sharpened(sums: Centred, sample: Sample | None) -> Tensor:

@@ -25,6 +25,8 @@ FLOOR = 1e-3
 SMALL_NOISE = 1e-6
 #: Length, as a share of the rows', below which a direction holds rounding errors only.
 ROUNDING = 1e-14
+#: Features at least this wide, and twice as wide as there are rows, are decomposed in the rows' span only.
+WIDE = 256
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ def basis(sums: Centred, metric: str) -> Basis:
     if metric not in METRICS:
         raise UsageError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
     power, unit = METRICS[metric]
-    values, vectors = torch.linalg.eigh(sums.gram)
-    values, vectors = values.flip(-1).clamp_min(0), vectors.flip(-1)
+    values, vectors = spectrum(sums.gram, sums.count)
     largest = values[:, :1]
     if bool((largest <= 0).any()):
         raise DeadUnit(
@@ -82,6 +83,27 @@ def basis(sums: Centred, metric: str) -> Basis:
     eye = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device).expand_as(vectors)
     turn = eye if metric != "none" else vectors.transpose(1, 2)
     return Basis(sums.mean_h, rotation, back, turn, scale**2 * values)
+
+
+def spectrum(gram: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (G, E), descending and none negative, and eigenvectors (G, D, E) of Σhhᵀ over so many rows.
+
+    Rows far fewer than features span a subspace that a few products with a random matrix find (Halko, Martinsson &
+    Tropp 2011; exact here, the rank is known); elsewhere the eigenvalues are zero and any orthonormal directions do.
+    """
+    width = gram.shape[-1]
+    if width < WIDE or 2 * rows > width:
+        values, vectors = torch.linalg.eigh(gram)
+        return values.flip(-1).clamp_min(0), vectors.flip(-1)
+    start = torch.randn(width, rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    span = gram @ start.to(gram)
+    for _ in range(2):  # once more each: short directions come out as exact as the long ones
+        span = gram @ torch.linalg.qr(span).Q
+    whole = torch.linalg.qr(span, mode="complete").Q
+    inner = whole[..., :rows]
+    values, turn = torch.linalg.eigh(inner.transpose(1, 2) @ gram @ inner)
+    vectors = torch.cat([inner @ turn.flip(-1), whole[..., rows:]], -1)
+    return torch.nn.functional.pad(values.flip(-1).clamp_min(0), (0, width - rows)), vectors
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -204,3 +205,25 @@ def test_a_model_on_the_gpu_gives_what_it_gives_on_the_cpu(digits):
     assert np.abs(here.predict(digits.X_test).mean - there.predict(digits.X_test).mean).max() < 1e-6
     a, b = here.neighbors(digits.X_test[:50], 5), there.neighbors(digits.X_test[:50], 5)
     assert (a.index == b.index).mean() > 0.99
+
+
+def test_more_directions_than_rows_leave_something_to_judge_a_small_noise_by():
+    rng = np.random.default_rng(0)
+    U = rng.normal(size=(30, 50))
+    V = np.tanh(U @ rng.normal(size=(50, 1)) / 4)
+    made = gather(
+        [RowBlock(slice(0, 30), torch.from_numpy(U)[None, :, None], torch.from_numpy(V)[:, None])], True, True
+    )
+    noises = np.array([1e-10, 1e-8, 1e-4])
+    found = curve(made.sums.centred(), "raw", made.sample, noises).r2[:, 0]
+    with mpmath.workdps(50):  # centred there: rounding of the centre would be seen through the noise
+        h, v = mpmath.matrix(U.tolist()), mpmath.matrix(V.tolist())
+        middle = mpmath.eye(30) - mpmath.ones(30) / 30
+        K, v = middle * h * h.T * middle, middle * v
+        K = K / (sum(K[i, i] for i in range(30)) / 30)
+        for noise, r2 in zip(noises, found, strict=True):
+            inverse = mpmath.inverse(K + mpmath.mpf(float(noise)) * mpmath.eye(30))
+            left = noise * sum(inverse[i, i] for i in range(30)) / 30 - mpmath.mpf(1) / 30
+            residual = noise * (inverse * v)
+            expected = 1 - sum(r**2 for r in residual) / 30 / left**2 / (sum(x**2 for x in v) / 30)
+            assert r2 == pytest.approx(float(expected), rel=1e-5)

@@ -176,3 +176,24 @@ def test_bad_features_are_named(features):
     d = gp.fit_features(U, V)
     with pytest.raises(BadInput, match="expected features of shape"):
         d.predict_features(U[:, :3])
+
+
+@pytest.mark.parametrize("metric", ["half", "full", "raw"])
+@pytest.mark.parametrize("noise", [1e-8, 1e-2])
+@pytest.mark.parametrize("center", [True, False])
+def test_few_rows_of_wide_features_are_decomposed_in_their_span(metric, noise, center, monkeypatch):
+    rng = np.random.default_rng(0)
+    U = rng.normal(size=(40, 300)) * np.geomspace(1, 1e-3, 300)
+    U[7] = U[3]  # one row more than directions
+    V, queries = (
+        np.tanh(U @ rng.normal(size=(300, 2))),
+        rng.normal(size=(20, 300)) * np.geomspace(1, 1e-3, 300),
+    )
+    mine = gp.fit_features(U, V, noise=noise, metric=metric, center=center)
+    monkeypatch.setattr("gp.posterior.WIDE", 10**9)
+    plain = gp.fit_features(U, V, noise=noise, metric=metric, center=center)
+    a, b = mine.predict(queries), plain.predict(queries)
+    assert np.abs(a.mean - b.mean).max() <= 1e-9 * np.abs(V).max()
+    np.testing.assert_allclose(a.variance, b.variance, rtol=1e-5)
+    eigenvalues = mine.posterior.basis.eigenvalues
+    torch.testing.assert_close(eigenvalues, plain.posterior.basis.eigenvalues, rtol=1e-9, atol=1e-12 * len(U))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from interpret.commands import config
+from interpret.commands import config, streams
 from interpret.errors import InterpretError
 
 #: The base of click's errors, from wherever typer has its click.
@@ -344,15 +344,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InterpretError as error:
         return _say(str(error), WRONG)
     except BrokenPipeError:
-        return _unread()
+        streams.discard_output()
+        return DONE
     except OSError as error:
         return _say(f"{error.filename or 'writing the output'}: {error.strerror or error}", WRONG)
     except _ClickError as error:
         return _usage(error)
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # as newer versions of typer pass it on
-            return _unread()
-        if _by_typer(error):  # completion ends the program when it has answered
+            streams.discard_output()
+            return DONE
+        if streams.ended_by_typer(error):  # completion ends the program when it has answered
             return error.code if isinstance(error.code, int) else DONE
         # Nothing of ours calls it in here: a model's file does, when it is run as a program.
         return _say(
@@ -361,21 +363,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _bug(error)
     return code if isinstance(code, int) else DONE
-
-
-def _by_typer(error: SystemExit) -> bool:
-    """Whether the line that ended the program is one of typer's own, or of the click beneath it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
-    return module.partition(".")[0] in ("typer", "click")
-
-
-def _unread() -> int:
-    """The reader of our output has gone (`… | head`); Python would complain again on closing the pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return DONE
 
 
 def _say(text: str, code: int) -> int:
@@ -408,15 +395,5 @@ def _bug(error: Exception) -> int:
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point ``twinscope``."""
-    _open_standard_streams()
+    streams.open_closed()
     sys.exit(main(arguments))
-
-
-def _open_standard_streams() -> None:
-    """Closed ones (`>&-`) become the null device; or the next file opened would be taken for them."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
-            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115

@@ -64,7 +64,7 @@ def test_killed_at_random_moments(tmp_path: Path, undisturbed: list[tuple[Any, .
     out = tmp_path / "run"
     kills = 0
     for _ in range(8):
-        process = start(out, 40, 0.01)
+        process = start(out, 40, 0.05)
         time.sleep(random_moments.uniform(0.3, 1.0))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)

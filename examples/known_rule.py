@@ -46,3 +46,4 @@ print("correlation of the predicted with the real output:", np.corrcoef(predicte
 rule = parse("x0^2 + 2*x1^2", formula.names)
 assert formula.verdict == "EXACT"
 assert same_concept(rule, formula.tree, case.X_test[:500], tolerance=0.05)
+assert formula.link.r2 > 0.99

@@ -103,7 +103,7 @@ def _short_of_exact(
             f"of a formula of this length and kind"
         )
         advice.append("more points, more operators or more terms may close the gap")
-    share = lack.pattern(row.tree, targets)
+    share = lack.pattern(row.tree, targets, row.candidate.user)
     if share is not None:
         reasons.append(
             f"what the formula leaves over is not noise alone: a smooth function of the inputs explains {share:.1%} "

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2
 
 from interpret.outcome import EXACT_MISALIGNMENT, Verdict, exact_bound
 from symbolic import fit_gradients
 from symbolic.expression import Tree
 from symbolic.formula import Formula
-from symbolic.lack import pattern
+from symbolic.lack import _chance_above, pattern
 from symbolic.parser import parse
 from symbolic.targets import Targets, build
 
@@ -78,6 +79,10 @@ def test_a_formula_that_is_only_near_is_seen_through_the_noise() -> None:
         assert 0.01 < share < 0.3
 
 
+def test_rounding_is_no_pattern() -> None:
+    assert pattern(formula(RIGHT[0][0], 2), targets_of(RIGHT[0][1], -2, 2, 2, 0.0, 0)) is None
+
+
 def test_without_noise_it_says_nothing() -> None:
     """A trained network's own errors are smooth: they are judged by their size, not by their pattern."""
     assert pattern(formula("x0^2 + x1^2", 2), targets_of(RIGHT[0][1], -2, 2, 2, 0.0, 0)) is None
@@ -126,3 +131,9 @@ def test_a_long_formula_near_a_nested_one_is_not_called_exact() -> None:
     points, gradients, values = field(concept, -1, 2, 3, 0.0, 0)
     found = fit_gradients(points, gradients, values, time_limit=4)
     assert found.verdict is not Verdict.EXACT or found.misalignment < 1e-6
+
+
+def test_the_chance_agrees_with_the_distribution() -> None:
+    for freedom in (1, 3, 10, 60):
+        for chance in (0.5, 0.05, 1e-2, 1e-3):
+            assert _chance_above(chi2.isf(chance, freedom), freedom) == pytest.approx(chance, rel=0.3)

@@ -32,7 +32,10 @@ def frontier(rows: Sequence[FrontierRow]) -> Markup:
     lengths = np.linspace(across.low, across.high, 60)
     bounds = np.array([exact_bound(int(np.ceil(at))) for at in lengths])
     panel.line(lengths, np.clip(bounds, panel.y.low, None), style.MUTED, 0.9, dashes=(3, 3))
-    panel.text(across.high, max(bounds[-1], panel.y.low), "EXACT below")
+    shown = lengths[bounds > panel.y.low]
+    panel.text(
+        shown[-1] if len(shown) else across.low, max(bounds[len(shown) - 1], panel.y.low), "EXACT below"
+    )
     panel.line(x, y, style.FORMULA, 1.1, 0.45)
     long = np.isfinite(upper) & (upper > y)
     panel.strokes(np.column_stack([x, y])[long], np.column_stack([x, upper])[long], style.FORMULA, 1.4, 0.4)

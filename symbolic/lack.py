@@ -73,7 +73,7 @@ def _errors(tree: Tree, targets: Targets, user: tuple[Operator, ...]) -> tuple[A
 
 
 def _chance_above(square: float, freedom: int) -> float:
-    """Chance that χ² of ``freedom`` degrees exceeds ``square``; its cube root is near normal (Wilson, Hilferty 1931)."""
+    """Chance that χ² with ``freedom`` exceeds ``square`` (its cube root is near normal: Wilson, Hilferty 1931)."""
     spread = 2.0 / (9.0 * freedom)
     return 0.5 * math.erfc(((square / freedom) ** (1 / 3) - 1.0 + spread) / math.sqrt(2.0 * spread))
 

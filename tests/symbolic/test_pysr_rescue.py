@@ -67,7 +67,8 @@ def test_a_child_in_a_session_of_its_own_counts_for_memory():
     try:
         child.stdout.read(1)
         assert child.pid in descendants(os.getpid(), processes())
-        assert resident(os.getpid()) - before > 190 << 20
+        # The suite's own memory may shrink meanwhile; a child that is not counted would leave the sum where it was.
+        assert resident(os.getpid()) - before > 100 << 20
     finally:
         child.kill()
         child.wait()

@@ -261,11 +261,15 @@ class Run:
 
         return failures(self)
 
-    def _decoded(self, row: sqlite3.Row) -> NeuronExplanation:
+    def _decoded(self, row: sqlite3.Row | None) -> NeuronExplanation:
         import zlib
 
         from interpret.runs.codec import decode
 
+        if row is None:
+            raise StoreDamaged(
+                f"{self.path}: the document of a listed neuron is missing. Nothing was changed."
+            )
         try:
             body = zlib.decompress(row["body"])
             volatile = json.loads(row["volatile"])

@@ -297,6 +297,8 @@ def test_completion_offers_addresses(stored: Path) -> None:
 def test_completion_is_shown_without_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
+    # Typer asks which shell started the process; a suite may be started by none.
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: ("bash", "/bin/bash"))
     assert main(["--show-completion", "bash"]) == 0
     said = capsys.readouterr()
     assert "_TWINSCOPE_COMPLETE" in said.out and said.err == ""

@@ -32,7 +32,7 @@ _MEANING = {
 EXACT_MISALIGNMENT = 5e-3
 #: A longer formula must fit better: with enough freedom some formula comes near any smooth function.
 EXACT_LENGTH = 10
-#: What is left of the bound where no control could be run, as for a linear formula.
+#: What is left of the bound where the best linear formula is no control: of a linear one, and where none could be run.
 UNCONTROLLED = 0.1
 #: EXACT needs a strictly monotone link with at least this held-out R².
 EXACT_LINK_R2 = 0.99
@@ -45,7 +45,7 @@ CONTROL_MARGIN = 0.5
 def exact_bound(complexity: int, controlled: bool = True) -> float:
     """The misalignment that EXACT needs of a formula: it falls with the square of its length beyond `EXACT_LENGTH`.
 
-    ``complexity`` counts nodes; ``controlled`` says whether any control was there to be beaten.
+    ``complexity`` counts nodes; ``controlled`` says whether the best linear formula was there to be beaten.
     """
     bound = EXACT_MISALIGNMENT * min(1.0, EXACT_LENGTH / max(complexity, 1)) ** 2
     return bound if controlled else UNCONTROLLED * bound

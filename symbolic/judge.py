@@ -16,6 +16,7 @@ from symbolic import lack
 from symbolic.controls import is_linear
 from symbolic.formula import Control
 from symbolic.link import Link
+from symbolic.outliers import hint
 from symbolic.scoring import Scored
 from symbolic.targets import Targets
 
@@ -49,11 +50,9 @@ def judge(
     if missing:
         return Judgement(Verdict.APPROXIMATE, (*missing, *_said_of_rivals(rivals)), tuple(advice))
     assert link is not None
-    beaten = (
-        "every control is beaten"
-        if controls
-        else "a linear formula has no linear control to beat, so the bound is a tenth"
-    )
+    beaten = "every control is beaten" if controls else "no control could be run"
+    if not controlled:
+        beaten += ", and without the best linear formula among them the bound is a tenth"
     reason = (
         f"held-out misalignment {row.held_out:.2g}, below {bound:.2g} with its 95 % bound {row.upper:.2g}; "
         f"one strictly monotone link reaches R² {link.r2:.4f} on held-out points; {beaten}"
@@ -84,7 +83,9 @@ def _none(row: Scored, unbeaten: Sequence[Control]) -> Judgement:
         f"{CONTROL_MARGIN:g} of that and has {row.held_out:.2g}"
         for control in unbeaten
     ]
+    outliers = hint(1.0 - row.losses)
     advice = (
+        *((outliers,) if outliers else ()),
         "allow more operators, terms or complexity",
         "explain the unit on a smaller region of the inputs, or a unit of an earlier layer",
         "read the unit by its training examples instead",

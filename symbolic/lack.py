@@ -82,12 +82,14 @@ def _noisy(points: Array, errors: Array) -> bool:
     """Whether the errors of nearest neighbors hardly agree."""
     scaled = points / np.maximum(points.std(0), np.finfo(float).tiny)
     scaled, errors = scaled[:MOST_POINTS], errors[:MOST_POINTS]
+    power = float((errors**2).sum())
+    if power <= ROUNDING * len(errors):
+        return False
     square = (scaled**2).sum(1)
     apart = square[:, None] + square - 2 * scaled @ scaled.T
     np.fill_diagonal(apart, np.inf)
     near = apart.argmin(1)
-    power = float((errors**2).sum())
-    return power > ROUNDING * len(errors) and float((errors * errors[near]).sum()) / power < NOISY
+    return float((errors * errors[near]).sum()) / power < NOISY
 
 
 def _basis(points: Array, columns: int) -> Array | None:

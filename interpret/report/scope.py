@@ -32,4 +32,4 @@ def rivals(part: FormulaPart | None) -> str:
     if part is None or part.verdict is Verdict.NONE:
         return ""
     others = {other for other in part.alternatives if other != part.expression}
-    return f"{count(len(others), 'rival')} as good" if others else ""
+    return f"{count(len(others), 'alternative')} as good" if others else ""

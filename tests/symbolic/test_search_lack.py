@@ -122,6 +122,17 @@ def test_a_nearly_linear_field_is_not_called_exactly_linear() -> None:
     assert found.verdict is not Verdict.EXACT
     exact = fit_gradients(points, np.tile([1.0, -2.0], (len(points), 1)), points @ [1.0, -2.0])
     assert exact.verdict is Verdict.EXACT
+    assert "every control is beaten, and without the best linear formula" in exact.reasons[0]
+
+
+def test_outliers_are_named_where_nothing_is_claimed() -> None:
+    points, gradients, values = field(RIGHT[2][1], -2, 2, 3, 0.0, 0)
+    wrong = np.random.default_rng(1).permutation(len(points))[: len(points) // 5]
+    spoilt = gradients.copy()
+    spoilt[wrong] = np.random.default_rng(2).normal(size=(len(wrong), 3))
+    found = fit_gradients(points, spoilt, values, accuracy=0.2)
+    assert found.verdict is Verdict.NONE and found.expression == "x0 * x1 - x2^2"
+    assert "are likely outliers" in found.advice[0]
 
 
 def test_a_long_formula_near_a_nested_one_is_not_called_exact() -> None:

@@ -206,9 +206,13 @@ def test_what_a_verdict_covers_stands_beside_it(samples: ModuleType, tmp_path: P
     part = replace(neuron.formula, misalignment_high=0.00121, alternatives=("x1^3", "x0*x1", "x1^3"))
     text = write([replace(neuron, formula=part)], tmp_path / "r.html").read_text("utf-8")
     said = "on these points, up to a monotone map, misalignment ≤ 0.0013"  # a bound is rounded up
-    assert text.count(f'<p class="reach">{said} · <strong>2 alternatives as good</strong>') == 2, "front and page"
+    assert text.count(f'<p class="reach">{said} · <strong>2 alternatives as good</strong>') == 2, (
+        "front and page"
+    )
     assert said in printed(replace(neuron, formula=part), 200)
-    assert "2 alternatives as good: the data cannot tell them apart" in printed(replace(neuron, formula=part), 200)
+    assert "2 alternatives as good: the data cannot tell them apart" in printed(
+        replace(neuron, formula=part), 200
+    )
     alone = replace(part, alternatives=(part.expression,))
     text = write([replace(neuron, formula=alone)], tmp_path / "s.html").read_text("utf-8")
     assert said in text and "alternative as good" not in text and "alternatives as good" not in text

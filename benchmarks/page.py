@@ -62,6 +62,10 @@ SECTIONS = (
             "gets gradients, which the other tools cannot use; that is the point of the method, and the reason why "
             "this is a comparison of methods and not of search engines.",
             (Part("peer_formulas.py", "--seeds 3 --seconds 15", "--tasks A1 --seeds 1 --seconds 2", limit=600),)),
+    Section("concepts", "Formulas: the published tasks",
+            "*label cos*: with the gradient of the rule behind the labels, near the decision boundary; *network cos*: "
+            "with the network's own. F and G have no single formula and are judged by the network.",
+            (Part("concepts.py", "tasks --seeds 3", "tasks --seeds 1 --only A1", markdown=False, limit=300),)),
     Section("claims", "Formulas: is anything claimed where there is nothing?",
             "Random networks and random directions. An EXACT here would be a false claim.",
             (Part("concepts.py", "claims", "", markdown=False, limit=300),)),
@@ -80,6 +84,13 @@ SECTIONS = (
     Section("scaling", "Curves: rows, inputs, features, units, workers",
             "Two workers on two cores leave nothing for the coordinator and the rest of the machine.",
             (Part("scaling.py", "--repeats 3", "--repeats 1 --most 0.05 --neurons 2"),)),
+    Section("sweep", "Sweeps: one worker against two",
+            "Both engines on the hidden units of a random network, most of which have no short formula: the search "
+            "takes its full time. Start-up is included in every figure.",
+            (Part("sweep.py", "--neurons 100", "--neurons 4 --layer fc1", limit=600),)),
+    Section("runs", "Runs: a hundred thousand neurons",
+            "Made-up neurons of usual size, without arrays, for a query reads none.",
+            (Part("store.py", "", "--neurons 2000", limit=300),)),
     Section("import", "Starting",
             "Seconds to import, in fresh processes; `python -c pass` is the floor.",
             (Part("start.py", "--repeats 7", "--repeats 2"),)),
@@ -130,7 +141,8 @@ def section(asked: Section, smoke: bool, gpex: str | None) -> tuple[str, bool]:
         text, seconds = run(part, arguments)
         good &= not text.startswith("**")
         shown = " ".join(a if a != gpex else "PATH" for a in arguments)
-        out.append(f"`python benchmarks/{part.script} {shown}`, {seconds:.0f} s\n\n{text}")
+        command = " ".join(filter(None, ("python", f"benchmarks/{part.script}", shown)))
+        out.append(f"`{command}`, {seconds:.0f} s\n\n{text}")
         print(f"{asked.key}: {part.script} {seconds:.0f} s", file=sys.stderr, flush=True)
     return "\n".join(out), good
 

@@ -1,9 +1,9 @@
-"""A run of 100,000 neurons: size, opening time, and every kind of query. Prints one line of JSON.
+"""A run of 100,000 neurons: size, opening time, and every kind of query.
 
 The neurons are made up at the size of real ones (eight frontier rows with MathML, three cases of ten
 neighbors, twenty pictures). Arrays are left out: a query reads none, and they are files of their own.
 
-    python benchmarks/store.py [--neurons 100000] [--folder FOLDER]
+    python benchmarks/store.py [--neurons 100000] [--folder FOLDER] [--json]
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from peers import table
 
 from interpret.explanation import (
     ExamplePart,
@@ -206,6 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--neurons", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="kept and used again")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of tables")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary) / "run"
@@ -223,7 +226,19 @@ def main() -> None:
             "command_wall_s": start_up(folder),
             "store_one_neuron": single(),
         }
-        print(json.dumps(figures))
+        print(json.dumps(figures) if asked.json else tables(figures))
+
+
+def tables(figures: dict[str, Any]) -> str:
+    """The same in Markdown."""
+    queries = [(name, f"{seconds:.3f}") for name, seconds in figures["cpu_s"].items()]
+    commands = [(f"`{name}`", f"{seconds:.2f}") for name, seconds in figures["command_wall_s"].items()]
+    one = figures["store_one_neuron"]
+    return (
+        f"{figures['neurons']:,} neurons, {figures['megabytes']:,.0f} MB; storing one with its arrays, synced: "
+        f"{one['cpu_ms']:.1f} ms of CPU time, {one['wall_ms']:.1f} ms of wall time.\n\n"
+        f"{table(('query', 'CPU s'), queries)}\n{table(('whole command', 'wall s'), commands)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Neurons per minute of `twinscope explain`: --jobs 2 against --jobs 1, and the share of store and report.
 
 One network, one table, at least 100 neurons, both engines. One thread per worker in both settings, start-up
-included and printed apart; beside them one process that may use every core for its arrays. Prints one line
-of JSON.
+included and printed apart; beside them one process that may use every core for its arrays.
 
-    python benchmarks/sweep.py [--neurons 100] [--engine both] [--jobs 2] [--layer fc2]
+    python benchmarks/sweep.py [--neurons 100] [--engine both] [--jobs 2] [--layer fc2] [--json]
 """
 
 from __future__ import annotations
@@ -16,9 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from interpret.store import open_run
+from peers import table
+
+from interpret.store import create_run, open_run
 from interpret.sweeping.session import one_thread_environment
 
 NET = """
@@ -75,14 +79,24 @@ def sweep(
             "per_minute": round(60 * neurons / wall, 1)}  # fmt: skip
 
 
-def report(folder: Path, name: str, neurons: int) -> float:
-    """Milliseconds per neuron of writing the report, in CPU time."""
+def overhead(folder: Path, name: str, neurons: int) -> dict[str, float]:
+    """Milliseconds per neuron, in CPU time: storing the run's neurons again in another run, and writing the report."""
     from interpret.report import write
 
-    with open_run(folder / name) as run:
+    with open_run(folder / name) as run, create_run(folder / "again") as again:
+        write(list(islice(run.explanations(), 1)), folder / "warm.html")
+        made = list(run.explanations())
+        again.add(replace(made[0], model="warm"))
         started = time.process_time()
+        for neuron in made:
+            again.add(neuron)
+        stored = time.process_time()
         write(run, folder / "report.html", title="benchmark")
-        return round(1000 * (time.process_time() - started) / neurons, 2)
+        reported = time.process_time()
+    return {
+        "store": round(1000 * (stored - started) / neurons, 2),
+        "report": round(1000 * (reported - stored) / neurons, 2),
+    }
 
 
 def results(folder: Path, name: str) -> list[tuple[str, str]]:
@@ -97,6 +111,7 @@ def main() -> None:
     parser.add_argument("--engine", default="both")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--layer", default="fc2", help="fc1 is quick (linear units), fc2 is real work")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of tables")
     asked = parser.parse_args()
     engine = ["--engine", asked.engine]
     with tempfile.TemporaryDirectory() as temporary:
@@ -106,20 +121,36 @@ def main() -> None:
         many = sweep(folder, "many", asked.layer, asked.neurons, [*engine, "--jobs", str(asked.jobs)])
         free = sweep(folder, "free", asked.layer, asked.neurons, engine, threads=True)
         same = results(folder, "one") == results(folder, "many")
+        settings = {"1 worker": one, f"{asked.jobs} workers": many, "1 process, all cores": free}
         figures = {
             "neurons": asked.neurons,
             "load": os.getloadavg()[0],
-            "jobs 1": one,
-            f"jobs {asked.jobs}": many,
-            "one process, all cores": free,
-            "ratio to jobs 1": round(many["per_minute"] / one["per_minute"], 3),
+            **settings,
+            "ratio to 1 worker": round(many["per_minute"] / one["per_minute"], 3),
             "ratio to the best single process": round(
                 many["per_minute"] / max(one["per_minute"], free["per_minute"]), 3
             ),
             "same bytes": same,
-            "report_ms_per_neuron": report(folder, "one", asked.neurons),
+            "ms per neuron": overhead(folder, "one", asked.neurons),
         }
-    print(json.dumps(figures))
+    print(json.dumps(figures) if asked.json else tables(figures, settings))
+
+
+def tables(figures: dict[str, Any], settings: dict[str, dict[str, float]]) -> str:
+    """The same in Markdown."""
+    base = settings["1 worker"]["per_minute"]
+    rows = [
+        (name, f["wall_s"], f["start_up_s"], f["cpu_s"], f["per_minute"], f"{f['per_minute'] / base:.2f} ×")
+        for name, f in settings.items()
+    ]
+    heads = ("setting", "wall s", "of that start-up", "CPU s", "neurons a minute", "ratio")
+    costs = figures["ms per neuron"]
+    return (
+        f"{figures['neurons']} neurons:\n\n{table(heads, rows)}\n"
+        f"Against the best single process: {figures['ratio to the best single process']:.2f} ×. The same bytes in one "
+        f"worker and in several: {'yes' if figures['same bytes'] else '**no**'}. Of each neuron's CPU time "
+        f"{costs['store']:.1f} ms are the store's and {costs['report']:.1f} ms the report's."
+    )
 
 
 if __name__ == "__main__":

@@ -34,33 +34,35 @@ def settle(found: Candidate, field_: Field, loss: float) -> tuple[Candidate, flo
             break
         began = loss
         for k, feature in enumerate(found.features):
-            for at, inner in kinks(feature):
-                found, loss = _moved(found, field_, loss, k, at, inner)
+            for at, place in kinks(feature):
+                found, loss = _moved(found, field_, loss, k, at, place)
         if not loss < began:
             break
     return found, loss
 
 
 def kinks(feature: Tree) -> list[tuple[int, Tree]]:
-    """For every |a + c| in a feature the position of c among its constants, and a."""
+    """For every |a + c| and |a − c| in a feature the position of c among its constants, and what c is at the kink."""
     listed = [node for node in nodes(feature) if isinstance(node, Constant)]
     found: list[tuple[int, Tree]] = []
     for node in nodes(feature):
         if not (isinstance(node, Apply) and node.name == "abs" and isinstance(node.args[0], Apply)):
             continue
-        if node.args[0].name != "+":
+        name, args = node.args[0].name, node.args[0].args
+        if name not in ("+", "-"):
             continue
-        for c, inner in (node.args[0].args, node.args[0].args[::-1]):
+        for c, inner in (args, args[::-1]):
             if isinstance(c, Constant) and not isinstance(inner, Constant):
-                found.append((next(i for i, leaf in enumerate(listed) if leaf is c), inner))
+                at = next(i for i, leaf in enumerate(listed) if leaf is c)
+                found.append((at, Apply("neg", (inner,)) if name == "+" else inner))
     return found
 
 
 def _moved(
-    found: Candidate, field_: Field, loss: float, k: int, at: int, inner: Tree
+    found: Candidate, field_: Field, loss: float, k: int, at: int, place: Tree
 ) -> tuple[Candidate, float]:
-    """The candidate with one kink moved to the best gap, polished."""
-    values = np.unique(-evaluate(inner, field_.targets.points[field_.rows], found.user or None))
+    """The candidate with one kink moved to the best gap between the points' values of ``place``, polished."""
+    values = np.unique(evaluate(place, field_.targets.points[field_.rows], found.user or None))
     if len(values) < 8 or not np.isfinite(values).all():
         return found, loss
     low, high = values[:-1], values[1:]
@@ -71,8 +73,8 @@ def _moved(
         around = gaps[max(best - 1, 0)], gaps[min(best + 1, len(gaps) - 1)]
         gap, gaps = gaps[best], np.arange(around[0], around[1] + 1)
     middle = 0.5 * float(low[gap] + high[gap])
-    # A quarter of the gap on either side: at a point itself the kink has no slope.
-    reach = 0.25 * float(high[gap] - low[gap])
+    # Nearly the whole gap: no point of it tells its numbers apart, but at a point itself the kink has no slope.
+    reach = 0.49 * float(high[gap] - low[gap])
     short = round_constant(middle, low=middle - reach, high=middle + reach)
     losses, (moved,) = _refitted(found, field_, k, at, [short])
     if not np.isfinite(losses[0]):

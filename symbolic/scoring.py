@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from symbolic import gram, limits
+from symbolic import gram, kinks, limits
 from symbolic.equivalence import strip_outer
 from symbolic.expression import (
     Tree,
@@ -105,8 +105,11 @@ def _scored(found: Candidate, field_: Field, polished: bool) -> Scored | None:
             found, loss = polish(found, field_)
             if not np.isfinite(loss):
                 return None
-            found, loss = limits.settle(found, field_, loss)
-            found, loss = prune(found, field_, loss)
+            whole, loss = limits.settle(found, field_, loss)
+            found, loss = prune(whole, field_, loss)
+            if len(found.features) < len(whole.features):
+                # What was dropped may have been a kink's twin, and held the place that this one could not take.
+                found, loss = kinks.settle(found, field_, loss)
         return row_of(plain(found, field_), field_.targets)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import symbolic
-from symbolic import kinks, targets
+from symbolic import kinks, scoring, targets
 from symbolic.expression import value_and_gradient
 from symbolic.parser import parse
 from symbolic.polish import Field, candidate, polish
@@ -15,8 +15,8 @@ NAMES = ("x0", "x1", "x2")
 BUMP = symbolic.user_operator("bump", lambda a: 1 / (1 + a**4), lambda a: -4 * a**3 / (1 + a**4) ** 2)
 
 
-def field(text: str, d: int, n: int = 900) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    x = np.random.default_rng(0).uniform(-2, 2, (n, d))
+def field(text: str, d: int, n: int = 900, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x = np.random.default_rng(seed).uniform(-2, 2, (n, d))
     value, gradient = value_and_gradient(parse(text, NAMES[:d], [BUMP]), x, [BUMP])
     return x, gradient, value
 
@@ -48,6 +48,15 @@ def test_a_concept_with_a_kink_off_the_origin_is_named(truth: str) -> None:
         x, gradient, value, engine="eigen", operators=("+", "-", "*", "/", "^", "exp", "abs")
     )
     assert formula.misalignment < 1e-9, formula.expression
+
+
+@pytest.mark.parametrize("twin", [0.0, 1e-3, 0.5])
+def test_a_kink_moves_to_a_place_that_its_twin_has_held(twin: float) -> None:
+    x, gradient, value = field("abs(x0 - 0.7) + x1^2", 2)
+    aim = targets.build(x, gradient, value)
+    tree = parse(f"x1^2 + abs(x0 - 0.68) + {twin} * abs(x0 - 0.7)", NAMES[:2])
+    (row,) = scoring.score([tree], aim).rows
+    assert row.held_out < 1e-9, row.tree
 
 
 @pytest.mark.parametrize("inside", ["1.5*x0", "5*x0", "2*x0 - 1.3"])

@@ -20,7 +20,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file lies 
 from benchmarks import gp_data as data
 from benchmarks import gp_fidelity as fidelity
 from benchmarks.gp_measure import measured
-from benchmarks.peers import against, spread, table
+from benchmarks.peers import beside, spread, table
 from interpret.probe import Probe
 
 FIGURES = ("held-out", "noise", "cancellation", "contributors", "seconds")
@@ -50,12 +50,12 @@ def one(seed: int, kind: str, arguments: argparse.Namespace) -> dict[str, dict[s
     return found
 
 
-def said(ours: dict[str, float], theirs: dict[str, float]) -> str:
+def said(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> str:
     """Each figure by name, a loss called one: what is missing of a perfect match, cancellation, CPU seconds."""
     words = {
-        "match": against(1 - ours["held-out"], 1 - theirs["held-out"]),
-        "cancellation": against(ours["cancellation"], theirs["cancellation"]),
-        "time": against(ours["seconds"], theirs["seconds"]),
+        "what a match lacks": beside([1 - r for r in ours["held-out"]], [1 - r for r in theirs["held-out"]]),
+        "cancellation": beside(ours["cancellation"], theirs["cancellation"]),
+        "time": beside(ours["seconds"], theirs["seconds"]),
     }
     return "; ".join(f"{name}: {word}" for name, word in words.items())
 
@@ -74,11 +74,12 @@ def main() -> None:
     for kind in asked.kinds.split(","):
         runs = [one(seed, kind, asked) for seed in range(asked.seeds)]
         rows = []
-        ours = {f: float(np.median([run["ours, activation"][f] for run in runs])) for f in FIGURES}
-        for name in runs[0]:
-            columns = {f: [run[name][f] for run in runs if np.isfinite(run[name][f])] for f in FIGURES}
-            theirs = {f: float(np.median(columns[f])) if columns[f] else float("nan") for f in FIGURES}
-            word = "" if name.startswith("ours") else said(ours, theirs)
+        made = {
+            name: {f: [run[name][f] for run in runs if np.isfinite(run[name][f])] for f in FIGURES}
+            for name in runs[0]
+        }
+        for name, columns in made.items():
+            word = "" if name.startswith("ours") else said(made["ours, activation"], columns)
             rows.append(
                 (name, *(spread(columns[f], 6 if f in ("held-out", "noise") else 3) for f in FIGURES), word)
             )

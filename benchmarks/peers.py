@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from statistics import median
 from typing import Any
 
 #: Figures closer than this factor are called level.
@@ -47,6 +48,15 @@ def against(ours: float, theirs: float, low: bool = True) -> str:
     if 1 / LEVEL <= factor <= LEVEL:
         return "level"
     return f"win, {factor:.2g} ×" if factor > 1 else f"**loss**, {1 / factor:.2g} ×"
+
+
+def beside(ours: Sequence[float], theirs: Sequence[float], low: bool = True) -> str:
+    """`against` for several runs of each: the factor between the medians; level where the ranges overlap."""
+    if not (ours and theirs):
+        return "–"
+    if len(ours) > 1 and len(theirs) > 1 and max(min(ours), min(theirs)) <= min(max(ours), max(theirs)):
+        return "level"
+    return against(median(ours), median(theirs), low)
 
 
 def cpu(call: Callable[[], Any]) -> tuple[Any, float]:

@@ -35,7 +35,20 @@ def test_the_committed_page_is_whole() -> None:
     assert len(TITLES) > 5
     for title in TITLES:
         assert f"\n## {title}\n" in text, f"run: make bench ({title!r} is missing)"
-    assert "**Failed" not in text
+    assert "**Failed" not in text and "**Did not end" not in text
+    assert "a rehearsal" not in text, "run: make bench, on a machine that does nothing else"
+    for peer in (
+        "gplearn",
+        "pyoperon",
+        "GPyTorch SVGP",
+        "GPyTorch exact",
+        "SimilarityInfluence",
+        "TracInCP",
+        "shap",
+    ):
+        assert re.search(rf"^\| [^|]*\|? ?[^|]*{peer}[^|]*\|.* to ", text, re.MULTILINE), (
+            f"no spread for {peer}"
+        )
     assert re.search(r"torch \d", text)
     assert "not installed" in text or "pysr 1" in text
 
@@ -43,7 +56,7 @@ def test_the_committed_page_is_whole() -> None:
 def test_losses_are_called_losses() -> None:
     sys.path.insert(0, str(SCRIPT.parent))
     try:
-        from peers import against, spread
+        from peers import against, beside, spread
     finally:
         sys.path.remove(str(SCRIPT.parent))
     assert against(1.0, 4.0) == "win, 4 ×"
@@ -51,3 +64,7 @@ def test_losses_are_called_losses() -> None:
     assert against(0.9, 0.5, low=False).startswith("win")
     assert against(1.0, 1.05) == "level"
     assert spread([3.0, 1.0, 2.0]) == "2 (1 to 3)"
+    assert beside([1.0, 2.0], [1.5, 9.0]) == "level", "the ranges overlap"
+    assert beside([1.0, 2.0], [4.0, 9.0]) == "win, 4.3 ×"
+    assert beside([4.0, 9.0], [1.0, 2.0]) == "**loss**, 4.3 ×"
+    assert beside([], [1.0]) == "–"

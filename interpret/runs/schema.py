@@ -78,13 +78,14 @@ def named_errors(path: Path) -> Iterator[None]:
         yield
     except InterpretError:
         raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # A damaged name in SQLite's own message about the damage is no text.
         raise _named(error, path) from error
     except OSError as error:
         raise _system(error, path) from error
 
 
-def _named(error: sqlite3.Error, path: Path) -> StoreError:
+def _named(error: Exception, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreLocked(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,8 +49,8 @@ def signature(formula: FormulaPart) -> tuple[str, bytes] | None:
 def _signed(tree: Tree, names: Sequence[str]) -> tuple[str, bytes] | None:
     from symbolic.expression import value_and_gradient, variables
 
-    used = [i for i in variables(tree) if i < len(names)]
-    if not used or len(used) != len(variables(tree)):
+    used = variables(tree)
+    if not used or used[-1] >= len(names):
         return None
     X = np.ones((POINTS, len(names)))
     for i in used:
@@ -64,7 +65,9 @@ def _signed(tree: Tree, names: Sequence[str]) -> tuple[str, bytes] | None:
     return json.dumps([names[i] for i in order]), unit.astype("<f2").tobytes()
 
 
+@lru_cache(maxsize=4096)
 def _coordinates(name: str) -> NDArray[np.float64]:
+    """The variable's values at the fixed points; not to be written to, for every formula with it gets these."""
     seed = hashlib.sha256(name.encode("utf-8", "backslashreplace")).digest()[:8]
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
     half = POINTS // 2

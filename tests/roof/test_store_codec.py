@@ -101,6 +101,26 @@ def test_any_text_and_number_survives(text: str, numbers: tuple[float, float], w
         provenance=Provenance(whole, "", "", text, (), (), numbers[0]),
     )  # fmt: skip
     assert same(there_and_back(e), e)
+    encoded = encode(e)
+    assert canonical(json.loads(encoded.document)) == encoded.document
+
+
+def test_numpy_numbers_and_lists_are_stored_as_plain_ones(make: Callable[..., NeuronExplanation]) -> None:
+    e = make()
+    assert e.formula is not None
+    odd = dataclasses.replace(
+        e.formula, mse=np.float32(0.25), points_used=np.int64(12), misalignment=np.float64("nan"), reasons=["because"]
+    )  # fmt: skip
+    plain = dataclasses.replace(e.formula, mse=0.25, misalignment=math.nan)
+    assert encode(dataclasses.replace(e, formula=odd)) == encode(dataclasses.replace(e, formula=plain))
+
+
+def test_a_number_beyond_all_bounds_is_damage(make: Callable[..., NeuronExplanation]) -> None:
+    encoded = encode(make())
+    document = encoded.document.replace(b'"points_used":12', b'"points_used":1e999')
+    assert document != encoded.document
+    with pytest.raises(StoreDamaged, match="does not decode"):
+        decode(document, encoded.volatile, Memory(encoded))
 
 
 def test_lone_surrogates_survive(make: Callable[..., NeuronExplanation]) -> None:

@@ -34,7 +34,8 @@ from interpret.explanation import (
     Thumbnail,
 )
 from interpret.outcome import Verdict
-from interpret.runs.codec import Encoded, encode
+from interpret.runs.codec import encode
+from interpret.runs.writing import entry
 from interpret.store import Run, create_run, open_run
 
 TEMPLATES = 500
@@ -134,7 +135,7 @@ def fill(run: Run, count: int) -> None:
                 place = rng.randrange(len(templates))
                 e, code = varied(templates[place], i, rng), encoded[place]
                 document = code.document.replace(templates[place].address.encode(), e.address.encode())
-                run.insert(e, Encoded(e.address, document, code.volatile, {}, code.blobs, code.digest), None)
+                run.insert(entry(e, replace(code, address=e.address, document=document, packs={})), None)
 
 
 def varied(e: NeuronExplanation, i: int, rng: random.Random) -> NeuronExplanation:

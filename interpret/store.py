@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from interpret.explanation import NeuronExplanation
     from interpret.runs.claims import Failure
-    from interpret.runs.codec import Encoded
     from interpret.runs.files import ArrayFiles
+    from interpret.runs.pictures import Pictures
+    from interpret.runs.writing import Entry
 
 
 #: Neurons that a notebook shows of a run.
@@ -72,6 +73,7 @@ class Run:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
+        self._durable: bool | None = None
 
     def __enter__(self) -> Run:
         return self
@@ -109,6 +111,13 @@ class Run:
 
         return ArrayFiles(self.path / "arrays")
 
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The pictures of the run."""
+        from interpret.runs.pictures import Pictures
+
+        return Pictures(self.connection, self.path)
+
     def close(self) -> None:
         """Release the database; the object is of no use afterwards."""
         with named_errors(self.path):
@@ -140,7 +149,9 @@ class Run:
         no sync.
         """
         with named_errors(self.path):
-            self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable is not self._durable:
+                self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             with transaction(self.connection):
                 yield
 
@@ -198,24 +209,24 @@ class Run:
         The same result again (equal digest) is not stored twice; another result for the same address becomes
         its next revision, and what was there stays.
         """
-        from interpret.runs.codec import encode
+        from interpret.runs.writing import entry
 
-        encoded = encode(explanation)
-        self.write_files(encoded)
+        made = entry(explanation)
+        self.write_files(made.packs)
         with self.writing():
-            return self.insert(explanation, encoded, plan)
+            return self.insert(made, plan)
 
-    def write_files(self, encoded: Encoded) -> None:
+    def write_files(self, packs: Mapping[str, bytes]) -> None:
         """Put an explanation's arrays on the disk, synced, before any row names them."""
         with named_errors(self.path):
-            for key, content in encoded.packs.items():
+            for key, content in packs.items():
                 self.files.write(key, content)
 
-    def insert(self, explanation: NeuronExplanation, encoded: Encoded, plan: int | None) -> int:
+    def insert(self, entry: Entry, plan: int | None) -> int:
         """The rows of one explanation, inside the caller's transaction."""
         from interpret.runs.writing import insert
 
-        return insert(self.connection, explanation, encoded, plan)
+        return insert(self.connection, entry, plan)
 
     def load(
         self, address: str, *, model: str | None = None, revision: int | None = None
@@ -273,7 +284,7 @@ class Run:
         try:
             body = zlib.decompress(row["body"])
             volatile = json.loads(row["volatile"])
-        except (zlib.error, ValueError) as error:
+        except (zlib.error, ValueError, TypeError) as error:
             raise StoreDamaged(
                 f"{self.path}: the document of {row['address']!r} is damaged ({error})."
             ) from error
@@ -317,13 +328,8 @@ class Run:
 
     def blob(self, key: str) -> bytes:
         """A stored picture (codec.Reader)."""
-        from interpret.runs.codec import sha256
-
         with self.reading():
-            row = self.connection.execute("SELECT content FROM blob WHERE hash = ?", (key,)).fetchone()
-        if row is None or sha256(row["content"]) != key:
-            raise StoreDamaged(f"{self.path}: a stored picture is missing or altered. Nothing was changed.")
-        return bytes(row["content"])
+            return self.pictures.read(key)
 
     def table(self, pattern: str | None = None, **filters: Any) -> Answer:
         """``query`` as plain rows, without pandas; the arguments are those of

@@ -15,10 +15,9 @@ from types import FrameType
 from typing import Protocol
 
 from interpret.errors import InterpretError, NoAnswer
-from interpret.explanation import NeuronExplanation
 from interpret.runs.claims import Claims, Counts, Failure, Heart
-from interpret.runs.codec import Encoded
 from interpret.runs.temporary import clear
+from interpret.runs.writing import Entry, entry
 from interpret.store import Run, create_run
 from interpret.sweeping.deadline import Expired, deadline
 from interpret.sweeping.session import Order, Prepared, Session
@@ -31,11 +30,10 @@ _RECOUNT = 5.0
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one neuron: an explanation with its bytes, or the name and text of an error."""
+    """What came of one neuron: what the run keeps of its explanation, or the name and text of an error."""
 
     address: str
-    explanation: NeuronExplanation | None = None
-    encoded: Encoded | None = None
+    entry: Entry | None = None
     error: str = ""
     message: str = ""
     seconds: float = 0.0
@@ -116,16 +114,14 @@ class Stop:
 
 
 def attempt(session: Session, address: str) -> Result:
-    """Explain one neuron and encode it; an error becomes part of the result."""
-    from interpret.runs.codec import encode
-
+    """Explain one neuron and make its entry; an error becomes part of the result."""
     started = time.perf_counter()
     try:
         with deadline(session.order.limit):
             explanation = session.explain(address)
         if not explanation.answered:
             raise NoAnswer("; ".join(f"{engine}: {why}" for engine, why in explanation.failures))
-        encoded = encode(explanation)
+        made = entry(explanation)
     except Expired:
         limit = f"took longer than {session.order.limit:g} s"
         return Result(address, error="TimeLimit", message=limit, seconds=_since(started))
@@ -136,7 +132,7 @@ def attempt(session: Session, address: str) -> Result:
         where = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{error} ({Path(where.filename).name}:{where.lineno})"
         return Result(address, error=type(error).__name__, message=message, seconds=_since(started))
-    return Result(address, explanation, encoded, seconds=_since(started))
+    return Result(address, made, seconds=_since(started))
 
 
 def _since(started: float) -> float:
@@ -267,18 +263,18 @@ class _Loop:
         if self._hand:
             return True
         # Claims of other living processes are waited for: should one of them die, its neurons are taken over.
-        return not self._stop.asked.is_set() and self._claims.counts().claimed > 0
+        return not self._stop.asked.is_set() and self._claims.any_claimed()
 
     def _commit(self, result: Result) -> None:
-        if result.explanation is None or result.encoded is None:
+        if result.entry is None:
             self._claims.fail(result.address, result.error, result.message)
         else:
-            self._run.write_files(result.encoded)
+            self._run.write_files(result.entry.packs)
             with self._run.writing():
                 # A claim that another process took over is its to commit; ours is dropped, being the same
                 # bytes.
                 if self._claims.close_task(result.address, "done"):
-                    self._run.insert(result.explanation, result.encoded, self._claims.plan)
+                    self._run.insert(result.entry, self._claims.plan)
         self._explained += 1
         self._count(bool(result.error))
         self._tell("failed" if result.error else "done", result.address, result.seconds, result.message)

@@ -16,6 +16,8 @@ def problems(run: Run) -> list[str]:
     """What is wrong with a run: the database's own checks, missing or altered arrays, documents that do not
     decode.
     """
+    run.files.forget()
+    run.pictures.forget()
     with named_errors(run.path):
         found = _database(run.connection) + _arrays(run)
     return found + (_documents(run) if not found else [])

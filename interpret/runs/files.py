@@ -88,6 +88,10 @@ class ArrayFiles:
                 self._read.popitem(last=False)
         return self._read[key]
 
+    def forget(self) -> None:
+        """Keep nothing in memory: the next reading is of the disk."""
+        self._read.clear()
+
 
 def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)

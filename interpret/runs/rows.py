@@ -5,7 +5,6 @@ them.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,13 @@ if TYPE_CHECKING:
     from interpret.explanation import ExamplePart, FormulaPart, NeuronExplanation, Provenance
 from interpret.runs.schema import FIGURES, TEXTS
 
+#: Columns of table ``neuron`` that an explanation alone decides.
+COLUMNS = (*FIGURES, *TEXTS, "sort", "fingerprint")
+
 
 def text(value: str) -> str:
     """A text that UTF-8 can hold: a lone surrogate is spelled out as its escape sequence."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def natural(address: str) -> str:
@@ -44,7 +46,7 @@ def fingerprint(p: Provenance) -> str:
 
 
 def neuron_row(e: NeuronExplanation) -> dict[str, Any]:
-    """The columns of table ``neuron``, except id, revision, plan and digest; unknown and NaN are None."""
+    """Values of COLUMNS; unknown and NaN are None."""
     row: dict[str, Any] = dict.fromkeys(FIGURES) | dict.fromkeys(TEXTS, "")
     row |= {
         "sort": natural(e.address),
@@ -109,12 +111,13 @@ def _examples(x: ExamplePart) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """SQLite stores NaN as NULL, keeps infinities, and takes no lone surrogates; those are spelled out."""
+    """SQLite stores NaN as NULL, keeps infinities, and takes neither NumPy's numbers nor lone surrogates; those
+    are spelled out.
+    """
     if isinstance(value, str):
         return text(value)
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+    number = value if value is None or isinstance(value, (int, float)) else value.item()
+    return None if number != number else number
 
 
 def frontier_rows(e: NeuronExplanation) -> list[tuple[Any, ...]]:
@@ -123,8 +126,8 @@ def frontier_rows(e: NeuronExplanation) -> list[tuple[Any, ...]]:
     return [
         (
             i,
-            r.complexity,
-            r.terms,
+            _plain(r.complexity),
+            _plain(r.terms),
             _plain(r.fitted),
             _plain(r.held_out),
             _plain(r.upper),
@@ -140,7 +143,7 @@ def neighbor_rows(e: NeuronExplanation) -> list[tuple[Any, ...]]:
     """(query, place, example, similarity, contribution) of each neighbor of each case."""
     cases = e.examples.cases if e.examples else ()
     return [
-        (q, i, n.index, _plain(n.similarity), _plain(n.contribution))
+        (q, i, _plain(n.index), _plain(n.similarity), _plain(n.contribution))
         for q, case in enumerate(cases)
         for i, n in enumerate(case.neighbors)
     ]

@@ -9,17 +9,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from interpret import errors
-from interpret.errors import InterpretError
-from interpret.runs.codec import Encoded
+from interpret.errors import InterpretError, StoreDamaged
+from interpret.runs.encoding import sha256
+from interpret.runs.writing import Entry
 
 if TYPE_CHECKING:
     from interpret.sweep import Result
 
 _LENGTH = 8
+#: Fields of an entry that are JSON as they are.
+_PLAIN = ("neuron", "digest", "volatile", "frontier", "neighbors", "symbols")
 
 
 def result_to_bytes(result: Result) -> bytes:
-    """A result as one byte string: a JSON header, then the packs and pictures that it lists."""
+    """A result as one byte string: a JSON header, then the document, packs and pictures that it lists."""
     header: dict[str, Any] = {
         "address": result.address,
         "error": result.error,
@@ -27,16 +30,17 @@ def result_to_bytes(result: Result) -> bytes:
         "seconds": result.seconds,
     }
     parts: list[bytes] = []
-    if result.encoded is not None:
-        e = result.encoded
-        header |= {
-            "document": len(e.document),
-            "volatile": e.volatile,
-            "digest": e.digest,
+    if result.entry is not None:
+        e = result.entry
+        names, gradients = e.signature or ("", b"")
+        header["entry"] = {
+            **{name: getattr(e, name) for name in _PLAIN},
+            "signature": names,
+            "sizes": (len(e.body), len(gradients)),
             "packs": _sizes(e.packs),
             "blobs": _sizes(e.blobs),
         }
-        parts = [e.document, *e.packs.values(), *e.blobs.values()]
+        parts = [e.body, gradients, *e.packs.values(), *e.blobs.values()]
     head = json.dumps(header).encode("ascii")
     return b"".join([len(head).to_bytes(_LENGTH, "little"), head, *parts])
 
@@ -46,28 +50,44 @@ def _sizes(content: Mapping[str, bytes]) -> list[tuple[str, int]]:
 
 
 def result_from_bytes(frame: bytes) -> Result:
-    """The result that ``result_to_bytes`` was given; its explanation is decoded anew from its bytes."""
-    from interpret.runs.codec import Memory, decode
+    """The result that ``result_to_bytes`` was given.
+
+    Raises:
+        StoreDamaged: a pack is not what its name says.
+    """
     from interpret.sweep import Result
 
     view = memoryview(frame)
     at = _LENGTH + int.from_bytes(view[:_LENGTH], "little")
     header = json.loads(bytes(view[_LENGTH:at]))
+    made = _entry(header["entry"], view[at:]) if "entry" in header else None
+    return Result(header["address"], made, header["error"], header["message"], header["seconds"])
+
+
+def _entry(plain: Mapping[str, Any], content: memoryview) -> Entry:
+    at = 0
 
     def take(size: int) -> bytes:
         nonlocal at
         at += size
-        return bytes(view[at - size : at])
+        return bytes(content[at - size : at])
 
-    explanation = encoded = None
-    if "document" in header:
-        document = take(header["document"])
-        packs = {key: take(size) for key, size in header["packs"]}
-        blobs = {key: take(size) for key, size in header["blobs"]}
-        encoded = Encoded(header["address"], document, header["volatile"], packs, blobs, header["digest"])
-        explanation = decode(document, encoded.volatile, Memory(encoded))
-    return Result(
-        header["address"], explanation, encoded, header["error"], header["message"], header["seconds"]
+    body, gradients = map(take, plain["sizes"])
+    packs = {key: take(size) for key, size in plain["packs"]}
+    blobs = {key: take(size) for key, size in plain["blobs"]}
+    if any(sha256(pack) != key for key, pack in packs.items()):
+        raise StoreDamaged("a worker's arrays did not arrive as they were sent; nothing of them was stored")
+    return Entry(
+        neuron=tuple(plain["neuron"]),
+        digest=plain["digest"],
+        body=body,
+        volatile=plain["volatile"],
+        frontier=list(map(tuple, plain["frontier"])),
+        neighbors=list(map(tuple, plain["neighbors"])),
+        symbols=[(kind, name) for kind, name in plain["symbols"]],
+        signature=(plain["signature"], gradients) if gradients else None,
+        packs=packs,
+        blobs=blobs,
     )
 
 

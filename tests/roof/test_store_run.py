@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from interpret.errors import InterpretError, StoreDamaged, StoreError, StoreLocked, UnknownNeuron
 from interpret.explanation import NeuronExplanation
-from interpret.runs import schema
-from interpret.runs.codec import encode
+from interpret.runs import pictures, schema
+from interpret.runs.codec import encode, sha256
 from interpret.runs.migrations import MIGRATIONS, VERSION
 from interpret.runs.schema import DATABASE
 from interpret.runs.temporary import clear
@@ -271,6 +271,25 @@ def test_altered_arrays_are_named_and_left(tmp_path: Path, make: Make) -> None:
     file.unlink()
     with open_run(tmp_path) as run, pytest.raises(StoreDamaged, match="missing"):
         run.load("fc1[0]")
+
+
+def test_altered_pictures_are_found_though_they_were_read_before(tmp_path: Path, make: Make) -> None:
+    with create_run(tmp_path) as run:
+        run.add(make())
+        assert run.load("fc1[0]").examples is not None
+        run.connection.execute("DROP TRIGGER blob_keeps_UPDATE")
+        run.connection.execute("UPDATE blob SET content = 'text' WHERE length(content) > 0")
+        assert any("stored picture is missing or altered" in line for line in run.check())
+
+
+def test_pictures_are_kept_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_KEPT", 1000)
+    with create_run(tmp_path) as run:
+        content = {sha256(bytes([i]) * 300): bytes([i]) * 300 for i in range(5)}
+        run.connection.executemany("INSERT INTO blob VALUES (?, ?)", list(content.items()))
+        for _ in range(2):
+            assert {key: run.blob(key) for key in content} == content
+        assert run.pictures._size <= 1000 and len(run.pictures._read) == 1
 
 
 @pytest.fixture(scope="module")

@@ -63,8 +63,8 @@ SECTIONS = (
             "Classifiers trained on the published rules; the networks saw labels only. One seed is one network. Ours "
             "gets gradients, which gplearn and pyoperon cannot use; that is the point of the method, and the reason "
             "why this is a comparison of methods and not of search engines. These two get the network's output, 2 s "
-            "and then 10 s (gplearn 4 generations and then its default of 20), and are charged for the first of the two "
-            "that finds the rule; ours stops by itself. *level*: the ranges overlap.",
+            "and then 10 s (gplearn 4 generations and then its default of 20), and are charged for the first "
+            "of the two that finds the rule; ours stops by itself. *level*: the ranges overlap.",
             (Part("peer_formulas.py", "--seeds 3", "--tasks A1 --seeds 1 --budgets 1", limit=600),)),
     Section("concepts", "Formulas: the published tasks",
             "*label cos*: with the gradient of the rule behind the labels, near the decision boundary; *network cos*: "

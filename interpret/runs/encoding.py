@@ -75,6 +75,8 @@ class Writer:
         self.own: dict[str, np.ndarray] = {}
         self.packs: dict[str, bytes] = {}
         self.blobs: dict[str, bytes] = {}
+        #: Of blobs, which recur: most examples that are rows have the same empty picture.
+        self.texts: dict[bytes, str] = {}
         self.volatile: dict[str, Any] = {}
 
     def text(self, value: Any, place: Place = None) -> str:
@@ -154,9 +156,12 @@ def _array(writer: Writer, value: np.ndarray, place: Place) -> str:
 
 def _blob(writer: Writer, value: bytes, place: Place) -> str:
     del place
-    key = sha256(value)
-    writer.blobs[key] = value
-    return f'{{"{BLOB}":"{key}"}}'
+    text = writer.texts.get(value)
+    if text is None:
+        key = sha256(value)
+        writer.blobs[key] = value
+        text = writer.texts[value] = f'{{"{BLOB}":"{key}"}}'
+    return text
 
 
 def _refuse(writer: Writer, value: Any, place: Place) -> str:

@@ -6,12 +6,15 @@ plotting takes 8 ms for one, most of it for measuring letters that the browser s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike
 
+#: One place in inches.
+Place = tuple[float, float]
 #: SVG units per inch, so that sizes of strokes and letters are in points.
 _POINTS = 72.0
 #: Parts of the letters' size that lie above and below the line they stand on.
@@ -53,9 +56,9 @@ class Canvas:
         style = f"fill: {color}; opacity: {alpha:g}"
         self._path("M{} {}" + "L{} {}" * (len(numbers) // 2 - 1) + "Z", numbers, style)
 
-    def mark(self, place: ArrayLike, color: str, name: str, number: int, title: str) -> None:
+    def mark(self, place: Place, color: str, name: str, number: int, title: str) -> None:
         """A dot that the page's script finds by ``data-NAME``, with a tooltip that needs no script."""
-        x, y = self._numbers(place)
+        x, y = self._point(place)
         # A wide clear circle around the visible one is easier to hit with a finger.
         self._parts.append(
             f'<g data-{name}="{number}"><title>{escape(title)}</title>'
@@ -64,14 +67,14 @@ class Canvas:
         )
 
     def text(
-        self, place: ArrayLike, text: str, color: str, size: float, align: str = "start", stand: str = "middle",
+        self, place: Place, text: str, color: str, size: float, align: str = "start", stand: str = "middle",
         turned: bool = False,
     ) -> None:  # fmt: skip
         """A text whose ``align`` (start, middle, end) and ``stand`` (top, middle, bottom) is at the place.
 
         ``turned`` reads upwards. Letters are set by the page in its own font.
         """
-        x, y = self._numbers(place)
+        x, y = self._point(place)
         down = _SHIFT[stand] * size
         x, y = (_written(x + down), y) if turned else (x, _written(y + down))
         turn = f' transform="rotate(-90 {x} {y})"' if turned else ""
@@ -86,10 +89,15 @@ class Canvas:
 
     def _numbers(self, places: ArrayLike) -> list[float]:
         """Coordinates in points, y downwards, to a hundredth."""
-        at = np.reshape(np.asarray(places, dtype=np.float64), (-1, 2)) * _POINTS
+        at = np.asarray(places, dtype=np.float64).reshape(-1, 2) * _POINTS
         at[:, 1] = self.height * _POINTS - at[:, 1]
-        found: list[float] = (np.round(at, 2) + 0.0).ravel().tolist()
+        found: list[float] = (at.round(2) + 0.0).ravel().tolist()
         return found
+
+    def _point(self, place: Place) -> tuple[float, float]:
+        """``_numbers`` of one place, without arrays: most of what is drawn is a text or a dot."""
+        x, y = place
+        return _hundredths(x * _POINTS), _hundredths(self.height * _POINTS - y * _POINTS)
 
     def _path(self, form: str, numbers: list[float], style: str) -> None:
         if numbers:
@@ -103,6 +111,11 @@ def _stroke(color: str, width: float, alpha: float, dashes: Sequence[float] = ()
     if dashes:
         return style + f"; stroke-dasharray: {' '.join(f'{at * width:g}' for at in dashes)}"
     return style + "; stroke-linecap: round; stroke-linejoin: round"
+
+
+def _hundredths(value: float) -> float:
+    """``value`` rounded as an array is; no −0."""
+    return round(value * 100) / 100 + 0.0 if math.isfinite(value) else value
 
 
 def _written(value: float) -> float:

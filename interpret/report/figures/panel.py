@@ -5,8 +5,11 @@ Data are mapped to the canvas here and drawn as a few paths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,10 +35,19 @@ class Scale:
 
     def place(self, values: ArrayLike) -> np.ndarray:
         """``values`` as shares of the way from ``low`` to ``high``."""
-        at, low, high = np.asarray(values, dtype=np.float64), self.low, self.high
-        if self.log:
-            at, low, high = np.log10(at), np.log10(low), np.log10(high)
-        return np.asarray((at - low) / ((high - low) or 1.0))
+        at, (start, length) = np.asarray(values, dtype=np.float64), self._way
+        return np.asarray(((np.log10(at) if self.log else at) - start) / length)
+
+    def share(self, value: float) -> float:
+        """``place`` of one value: a frame has dozens of lines, and an array for each would be most of its time."""
+        start, length = self._way
+        return ((float(np.log10(value)) if self.log else value) - start) / length
+
+    @cached_property
+    def _way(self) -> tuple[float, float]:
+        """Where the scale starts and how long it is, in decades where it is logarithmic."""
+        low, high = np.log10([self.low, self.high]).tolist() if self.log else (self.low, self.high)
+        return low, (high - low) or 1.0
 
     def marks(self) -> list[tuple[float, str]]:
         """Values that get a grid line, each with its text."""
@@ -47,28 +59,28 @@ class Scale:
     def _round_values(self) -> list[float]:
         """Multiples of the smallest round step that gives at most ``ticks`` of them, or of a finer one for two."""
         length = self.high - self.low
-        if not (np.isfinite(length) and length > 0):
-            return [self.low] if np.isfinite(self.low) else []
-        power = np.floor(np.log10(length / self.ticks))
-        steps = [float(digit * 10.0 ** (power + up)) for up in (-1, 0, 1, 2) for digit in (1, 2, 2.5, 5)]
+        if not (math.isfinite(length) and length > 0):
+            return [self.low] if math.isfinite(self.low) else []
+        power = math.floor(math.log10(length / self.ticks))
+        steps = [digit * 10.0 ** (power + up) for up in (-1, 0, 1, 2) for digit in (1, 2, 2.5, 5)]
         if self.integer:
             steps = [step for step in steps if step >= 1 and step == round(step)] or [1.0]
         enough = next((at for at, step in enumerate(steps) if step >= length / self.ticks * (1 - 1e-9)), 0)
         values: list[float] = []
         for step in reversed(steps[: enough + 1]):
-            first, last = np.ceil(self.low / step - 1e-9), np.floor(self.high / step + 1e-9)
-            values = [float(at) + 0.0 for at in np.arange(first, last + 1) * step]  # no −0
+            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+            values = [at * step + 0.0 for at in range(first, last + 1)]  # no −0
             if len(values) > 1:
                 break
         return [at for at in values if self._holds(at)]
 
     def _powers(self) -> list[tuple[float, str]]:
-        first, last = np.ceil(np.log10(self.low)), np.floor(np.log10(self.high))
+        first, last = math.ceil(np.log10(self.low)), math.floor(np.log10(self.high))
         if last - first < 1:
             few = [step * 10.0**power for power in (first - 1, first) for step in (1, 2, 5)]
             return [(at, f"{at:g}") for at in few if self._holds(at)]
-        powers = np.arange(first, last + 1, max(1, np.ceil((last - first) / self.ticks)))
-        return [(10.0**power, f"10{_raised(int(power))}") for power in powers]
+        powers = range(first, last + 1, max(1, math.ceil((last - first) / self.ticks)))
+        return [(10.0**power, f"10{_raised(power)}") for power in powers]
 
     def _holds(self, at: float) -> bool:
         slack = 1e-9 * abs(self.high - self.low)
@@ -77,11 +89,12 @@ class Scale:
     def _written(self, values: Sequence[float]) -> list[str]:
         if self.write is not None:
             return [self.write(at) for at in values]
-        step = min(np.diff(values), default=abs(values[0]) if values else 1.0) or 1.0
+        steps = (after - before for before, after in pairwise(values))
+        step = min(steps, default=abs(values[0]) if values else 1.0) or 1.0
         largest = max((abs(at) for at in values), default=0.0)
         if largest >= 1e5 or 0 < largest < 1e-3:
             return [f"{at + 0.0:.2g}".replace("-", "−") for at in values]
-        decimals = max(0, int(np.ceil(-np.log10(step) - 1e-9)))
+        decimals = max(0, math.ceil(-math.log10(step) - 1e-9))
         while decimals < 4 and abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6:
             decimals += 1
         return [f"{at + 0.0:.{decimals}f}".replace("-", "−") for at in values]
@@ -97,14 +110,23 @@ class Panel:
     def __init__(self, canvas: Canvas, box: tuple[float, float, float, float], x: Scale, y: Scale) -> None:
         left, bottom, right, top = box
         self._canvas, self.x, self.y = canvas, x, y
-        self._corner = np.array([left, bottom])
-        self._extent = np.array([canvas.width - left - right, canvas.height - bottom - top])
+        self._left, self._bottom = left, bottom
+        self._width, self._height = canvas.width - left - right, canvas.height - bottom - top
         self._frame()
 
     def at(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Data as places on the canvas in inches (N, 2)."""
-        shares = np.column_stack([np.ravel(self.x.place(x)), np.ravel(self.y.place(y))])
-        return np.asarray(self._corner + shares * self._extent)
+        across, up = np.ravel(self.x.place(x)), np.ravel(self.y.place(y))
+        places = np.empty((len(across), 2))
+        places[:, 0] = self._left + across * self._width
+        places[:, 1] = self._bottom + up * self._height
+        return places
+
+    def _across(self, x: float) -> float:
+        return self._left + self.x.share(x) * self._width
+
+    def _up(self, y: float) -> float:
+        return self._bottom + self.y.share(y) * self._height
 
     def line(
         self,
@@ -137,24 +159,25 @@ class Panel:
 
     def mark(self, x: float, y: float, color: str, row: int, title: str) -> None:
         """A dot that stands for a row of a table, with a tooltip."""
-        place = self.at([x], [y])
-        if len(_finite(place)):
+        place = self._across(x), self._up(y)
+        if all(map(math.isfinite, place)):
             self._canvas.mark(place, color, "row", row, title)
 
     def text(self, x: float, y: float, text: str, align: str = "end", below: bool = True) -> None:
         """A quiet remark at a point of the data."""
-        shift = [0.0, -0.04 if below else 0.04]
-        stand = "top" if below else "bottom"
-        self._canvas.text(self.at([x], [y]) + shift, text, MUTED, 7.5, align, stand)
+        shift = -0.04 if below else 0.04
+        place = self._across(x), self._up(y) + shift
+        self._canvas.text(place, text, MUTED, 7.5, align, "top" if below else "bottom")
 
     def _frame(self) -> None:
         x_marks, y_marks = self.x.marks(), self.y.marks()
-        (left, bottom), (right, top) = self._corner, self._corner + self._extent
-        across = [self.at([value], [self.y.low])[0, 0] for value, _ in x_marks]
-        up = [self.at([self.x.low], [value])[0, 1] for value, _ in y_marks]
+        left, bottom = self._left, self._bottom
+        right, top = left + self._width, bottom + self._height
+        across = [self._across(value) for value, _ in x_marks]
+        up = [self._up(value) for value, _ in y_marks]
         lines = [end for at in across for end in ((at, bottom), (at, top))]
         lines += [end for at in up for end in ((left, at), (right, at))]
-        self._canvas.segments(np.reshape(lines, (-1, 2)), GRID, 0.7)
+        self._canvas.segments(lines, GRID, 0.7)
         for at, (_, name) in zip(across, x_marks, strict=True):
             if not self.x.hidden:
                 self._canvas.text((at, bottom - 0.05), name, MUTED, 8, "middle", "top")
@@ -169,7 +192,9 @@ class Panel:
 
 def _finite(places: np.ndarray) -> np.ndarray:
     """Rows (N, 2), or strokes (N, 4) as their 2N ends, that can be drawn."""
-    return np.asarray(places[np.isfinite(places).all(axis=1)]).reshape(-1, 2)
+    finite = np.isfinite(places)
+    kept = places if finite.all() else places[finite.all(axis=1)]
+    return kept.reshape(-1, 2)
 
 
 def diagonal(panel: Panel, low: float, high: float) -> None:

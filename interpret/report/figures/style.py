@@ -14,11 +14,9 @@ BOX = (0.54, 0.42, 0.1, 0.1)
 
 def thin_out(count: int, most: int) -> np.ndarray:
     """Row numbers of at most ``most`` of ``count`` points, evenly spaced, so that a page stays small."""
-    return (
-        np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-        if count
-        else np.arange(0)
-    )
+    if count <= most:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))
 
 
 def span(*parts: ArrayLike, margin: float = 0.05) -> tuple[float, float]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
+
+from markupsafe import escape
 
 #: Characters of a shown text at most; the JSON download carries the whole.
 LONGEST = 160
 # Format characters that scripts, emoji and formulas need; others of their kind reorder or hide text.
 _HARMLESS = frozenset("\u200c\u200d\ufe0f\u00ad\u2061\u2062\u2063\u2064")
+
+_SPECIAL = re.compile("[&<>\"']")
 
 
 def visible(text: object, longest: int = LONGEST) -> str:
@@ -34,6 +39,11 @@ def _spelled(character: str) -> str:
     if unicodedata.category(character) == "Zs":
         return " "
     return f"⟨U+{ord(character):04X}⟩"
+
+
+def escaped(text: str) -> str:
+    """``text`` for a page; nearly all of it, as a number or a name, holds nothing to escape."""
+    return str(escape(text)) if _SPECIAL.search(text) else text
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from html.entities import html5
 from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
-from interpret.report.clean import visible
+from interpret.report.clean import escaped, visible
 
 _ELEMENTS = frozenset(
     {
@@ -64,21 +66,34 @@ def formula(mathml: str, fallback: str = "", *, display: bool = False) -> Markup
         fallback: the expression as plain text, for a browser that is given no MathML.
         display: ask for display style, with large fractions.
     """
-    root = _parsed(mathml)
-    if root is None or _name(root) != "math":
+    chunks = _shown(mathml)
+    if chunks is None:
         return Markup('<code class="formula-text">{}</code>').format(visible(fallback, 2000))
-    _show_products(root)
     style = ' displaystyle="true"' if display else ""
-    chunks = " ".join(f"<math{style}>{chunk}</math>" for chunk in _chunks(root))
-    return Markup(f'<span class="formula">{chunks}</span>')
+    return Markup(
+        f'<span class="formula">{" ".join(f"<math{style}>{chunk}</math>" for chunk in chunks)}</span>'
+    )
+
+
+# A neuron's formula stands in the index, over its page and in its frontier; plain rows are those of other neurons too.
+@lru_cache(maxsize=64)
+def _shown(mathml: str) -> tuple[str, ...] | None:
+    """What is inside each ``<math>`` that the formula is shown as; None where ``mathml`` is invalid."""
+    root = _parsed(mathml)
+    if root is None or root.tag != "math":
+        return None
+    _show_products(root)
+    return tuple(_chunks(root))
 
 
 def _show_products(root: ElementTree.Element) -> None:
     """A dot between factors that would be read as one word: width·tanh(height), 0.5·tilt; not in 2x or x₀x₁."""
     for element in root.iter():
+        if len(element) < 3:
+            continue
         children = list(element)
         for left, sign, right in zip(children, children[1:], children[2:], strict=False):
-            if _name(sign) == "mo" and (sign.text or "").strip() == _INVISIBLE_TIMES:
+            if _text(sign) == _INVISIBLE_TIMES:
                 ends, begins = _edge(left, last=True), _edge(right, last=False)
                 if "word" in (ends, begins) or begins == "number":
                     sign.text = _DOT
@@ -86,25 +101,28 @@ def _show_products(root: ElementTree.Element) -> None:
 
 def _edge(element: ElementTree.Element, last: bool) -> str:
     """What a factor ends (or begins) with: a "word" of several letters, a "number", or something else ("")."""
-    while _name(element) not in _WITH_TEXT:
-        name, children = _name(element), list(element)
+    while element.tag not in _WITH_TEXT:
+        name, children = element.tag, list(element)
         if not children or name in ("mfrac", "msqrt", "mroot", "mtable"):
             return ""
         # Of powers and indices the base counts: it stands on the line.
         element = children[-1 if last and name not in ("msup", "msub", "msubsup") else 0]
-    if _name(element) == "mn":
+    if element.tag == "mn":
         return "number"
-    return "word" if _name(element) != "mo" and len((element.text or "").strip()) > 1 else ""
+    return "word" if element.tag != "mo" and len((element.text or "").strip()) > 1 else ""
 
 
 def _chunks(root: ElementTree.Element) -> list[str]:
     """The terms of a sum, one ``<math>`` each: browsers break lines between elements, never inside one."""
     terms = root
-    while len(terms) == 1 and _name(terms[0]) in ("mrow", "mstyle", "semantics"):
+    while len(terms) == 1 and terms[0].tag in ("mrow", "mstyle", "semantics"):
         terms = terms[0]
     chunks: list[list[str]] = [[]]
-    breaks = _JOINING | {_DOT} if _is_long(root) else _JOINING
-    for child in (factor for term in _terms(terms) for factor in (_flat(term) if _is_long(term) else [term])):
+    children, breaks = _terms(terms), _JOINING
+    if _is_long(root):
+        children = [factor for term in children for factor in (_flat(term) if _is_long(term) else [term])]
+        breaks = _JOINING | {_DOT}
+    for child in children:
         if _text(child) in breaks and chunks[-1]:
             chunks.append([])
             # At the start of an element an operator would be taken for a sign, and set without its spaces.
@@ -116,27 +134,27 @@ def _chunks(root: ElementTree.Element) -> list[str]:
 def _terms(sum_: ElementTree.Element) -> list[ElementTree.Element]:
     """Terms and signs of a sum whose first term may be a sum in turn, as ((a + b) + c) is when a tree is written."""
     children = list(sum_)
-    while len(children) > 1 and _joins(children[1]) and _name(children[0]) == "mrow" and _is_sum(children[0]):
+    while len(children) > 1 and _joins(children[1]) and children[0].tag == "mrow" and _is_sum(children[0]):
         children = [*children[0], *children[1:]]
     return children
 
 
 def _is_long(term: ElementTree.Element) -> bool:
     """Whether it has a name that no phone is wide enough for beside another."""
-    return any(len(leaf.text or "") > _LONG_WORD for leaf in term.iter() if _name(leaf) in _WITH_TEXT)
+    return any(len(leaf.text or "") > _LONG_WORD for leaf in term.iter() if leaf.tag in _WITH_TEXT)
 
 
 def _flat(term: ElementTree.Element) -> list[ElementTree.Element]:
     """The factors and dots of a product; else the term itself."""
     signs = {_text(child) for child in term}
-    if _name(term) != "mrow" or signs & (_JOINING | _FENCES) or (len(term) > 1 and _DOT not in signs):
+    if term.tag != "mrow" or signs & (_JOINING | _FENCES) or (len(term) > 1 and _DOT not in signs):
         return [term]
     return [factor for child in term for factor in _flat(child)]
 
 
 def _text(element: ElementTree.Element) -> str:
     """The sign of an operator, "" of anything else."""
-    return (element.text or "").strip() if _name(element) == "mo" else ""
+    return (element.text or "").strip() if element.tag == "mo" else ""
 
 
 def _joins(element: ElementTree.Element) -> bool:
@@ -145,42 +163,46 @@ def _joins(element: ElementTree.Element) -> bool:
 
 def _is_sum(element: ElementTree.Element) -> bool:
     """Whether signs stand in it at the top level, and no parentheses, inside which none may be broken off."""
-    signs = {(child.text or "").strip() for child in element if _name(child) == "mo"}
-    if not signs and len(element) == 1 and _name(element[0]) == "mrow":
+    signs = {(child.text or "").strip() for child in element if child.tag == "mo"}
+    if not signs and len(element) == 1 and element[0].tag == "mrow":
         return _is_sum(element[0])
     return bool(signs & _JOINING) and not signs & _FENCES
 
 
 def _parsed(mathml: str) -> ElementTree.Element | None:
+    """The tree, with plain names: no namespace changes what an element is."""
     if not mathml or len(mathml) > LONGEST or "<!" in mathml or "<?" in mathml:
         return None
     plain = _ENTITY.sub(lambda found: html5.get(found[1], ""), mathml)
     try:
-        return ElementTree.fromstring(plain)
+        root = ElementTree.fromstring(plain)
     except (ElementTree.ParseError, UnicodeError):
         return None
-
-
-def _inside(element: ElementTree.Element) -> str:
-    """What is inside an element, escaped."""
-    own = visible(element.text, 200) if element.text and _name(element) in _WITH_TEXT else ""
-    if _name(element) in ("mo", "mn"):
-        own = own.replace("-", "−")
-    return "".join([str(escape(own)), *(_rebuilt(child) for child in element)])
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _rebuilt(element: ElementTree.Element) -> str:
-    name = _name(element)
+    """An element as it is allowed to be; of any other what is inside, escaped."""
+    name = element.tag
+    inside = "".join(map(_rebuilt, element)) if len(element) else ""
+    if element.text and name in _WITH_TEXT:
+        inside = _leaf(name, element.text) + inside
     if name not in _ELEMENTS or name == "math":
-        return _inside(element)
-    attributes = "".join(
+        return inside
+    attributes = _attributes(element.attrib) if element.attrib else ""
+    return f"<{name}{attributes}>{inside}</{name}>"
+
+
+def _leaf(name: str, text: str) -> str:
+    shown = visible(text, 200)
+    return escaped(shown.replace("-", "−") if name in ("mo", "mn") else shown)
+
+
+def _attributes(given: Mapping[str, str]) -> str:
+    return "".join(
         f' {key}="{escape(value)}"'
-        for key, value in sorted(element.attrib.items())
+        for key, value in sorted(given.items())
         if key in _ATTRIBUTES and _VALUE.fullmatch(value)
     )
-    return f"<{name}{attributes}>{_inside(element)}</{name}>"
-
-
-def _name(element: ElementTree.Element) -> str:
-    # A comment or processing instruction carries a function as its tag.
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""

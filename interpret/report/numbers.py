@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ MOST_NUMBERS = 6_000
 LONGEST = 1_000
 _DIGITS = 7
 _SKIPPED = {"png", "mathml"}
+Rule = Callable[[Any], Any]
 
 
 def to_json(neuron: NeuronExplanation) -> str:
@@ -27,33 +30,40 @@ def to_json(neuron: NeuronExplanation) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _array(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(getattr(value, name)) for name in _shown(type(value))}
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.integer):
-        return int(value)
+    kind = type(value)
+    return (_RULES.get(kind) or _rule(kind))(value)
+
+
+def _rule(kind: type) -> Rule:
+    """How values of that type are written; found once for each type, as a page holds thousands of values."""
+    if is_dataclass(kind):
+        names = tuple(at.name for at in fields(kind) if at.name not in _SKIPPED)
+        rule: Rule = partial(_record, names)
+    else:
+        rule = next((rule for base, rule in _LADDER if issubclass(kind, base)), _same)
+    _RULES[kind] = rule
+    return rule
+
+
+def _same(value: Any) -> Any:
     return value
 
 
-@cache
-def _shown(kind: type) -> tuple[str, ...]:
-    return tuple(at.name for at in fields(kind) if at.name not in _SKIPPED)
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return [_plain(item) for item in value]
+
+
+def _record(names: tuple[str, ...], value: Any) -> dict[str, Any]:
+    return {name: _plain(getattr(value, name)) for name in names}
 
 
 def _text(value: str) -> str:
     # A lone surrogate cannot be written as UTF-8, whatever the page does with it.
-    whole = value.encode("utf-8", "replace").decode("utf-8")
+    whole = value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
     return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}… ({len(whole)} characters)"
 
 
@@ -70,8 +80,28 @@ def _rounded(value: np.ndarray) -> Any:
     with np.errstate(all="ignore"):
         power = _DIGITS - 1 - np.floor(np.log10(np.abs(value)))
         # Whole numbers over powers of ten are the doubles nearest to short decimals, so they are written short.
-        short = np.where(power >= 0, np.rint(value * 10.0**power) / 10.0**power, value)
+        ten = 10.0**power
+        short = np.where(power >= 0, np.rint(value * ten) / ten, value)
     usable = np.isfinite(short) & (power <= 22)
-    listed = np.where(usable, short, value).astype(object)
-    listed[~np.isfinite(value)] = None
-    return listed.tolist()
+    listed = np.where(usable, short, value)
+    finite = np.isfinite(value)
+    if finite.all():
+        return listed.tolist()
+    holed = listed.astype(object)
+    holed[~finite] = None
+    return holed.tolist()
+
+
+# The first that fits counts: an Enum may be a string too.
+_LADDER: tuple[tuple[type, Rule], ...] = (
+    (float, _number),
+    (np.floating, _number),
+    (Enum, attrgetter("value")),
+    (str, _text),
+    (list, _list),
+    (tuple, _list),
+    (np.ndarray, _array),
+    (dict, lambda value: {str(key): _plain(item) for key, item in value.items()}),
+    (np.integer, int),
+)
+_RULES: dict[type, Rule] = {}

@@ -48,18 +48,18 @@ def escaped(text: str) -> str:
 
 def number(value: float, digits: int = 3) -> str:
     """``value`` with ``digits`` significant digits and a real minus sign; a dash where there is no number."""
-    if value is None or math.isnan(value):
+    if value is None or value != value:
         return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
     size = abs(value)
-    if size != 0 and not 1e-4 <= size < 10 ** max(digits + 2, 5):
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa}×10{_superscript(int(exponent))}".replace("-", "−")
-    if size != 0:
-        decimals = max(0, digits - 1 - math.floor(math.log10(size)))
-        return f"{value:.{decimals}f}".replace("-", "−")
-    return "0"
+    if size >= 1e-4 and (size < 1e5 or size < 10 ** (digits + 2)):
+        decimals = digits - 1 - math.floor(math.log10(size))
+        return f"{value:.{decimals if decimals > 0 else 0}f}".replace("-", "−")
+    if size == 0:
+        return "0"
+    if size == math.inf:
+        return "∞" if value > 0 else "−∞"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}×10{_superscript(int(exponent))}".replace("-", "−")
 
 
 def within(value: float, low: float, high: float) -> tuple[str, str, str]:

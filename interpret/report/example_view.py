@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
 
 from markupsafe import Markup
 
@@ -32,11 +33,19 @@ class Gallery:
     def __init__(self, thumbnails: Iterable[Thumbnail], places: tuple[int, ...] = ()):
         self._places = places
         self._by_index = {thumbnail.index: thumbnail for thumbnail in thumbnails}
+        self._looks: dict[int, Look] = {}
 
     def raw(self, index: int) -> Thumbnail:
         """The thumbnail of training row ``index``; a bare number where none was kept."""
         return self._by_index.get(index, Thumbnail(index, "missing"))
 
+    def look(self, index: int) -> Look:
+        """How training row ``index`` looks; a page shows the same few rows again and again."""
+        if index not in self._looks:
+            self._looks[index] = look(self.raw(index))
+        return self._looks[index]
+
+    @cached_property
     def every(self) -> tuple[Thumbnail, ...]:
         """All thumbnails, by row."""
         return tuple(self._by_index[at] for at in sorted(self._by_index))
@@ -45,10 +54,10 @@ class Gallery:
         """Training rows as a page lists them; ``values`` are shown as what each one adds."""
         raw = [self.raw(at) for at in indices]
         rows = [at for at in raw if at.kind == "row"]
-        columns = widest_columns(rows, self.every())
-        scale = ranges(self.every(), columns)
+        columns = widest_columns(rows, self.every)
+        scale = ranges(self.every, columns)
         shown = [
-            drawn(at, contribution=value, columns=columns, scale=scale)
+            drawn(at, self.look(at.index), contribution=value, columns=columns, scale=scale)
             for at, value in zip(raw, values or [""] * len(raw), strict=True)
         ]
         names = tuple(visible(rows[0].names[at], 40) for at in columns) if rows else ()
@@ -58,54 +67,83 @@ class Gallery:
         self, neighbor: Neighbor, longest: float, columns: Sequence[int], scale: Sequence[tuple]
     ) -> Example:
         """A neighbor with similarity and signed contribution; ``longest`` is the case's largest in size."""
-        shown = drawn(
+        seen = self.look(neighbor.index)
+        return drawn(
             self.raw(neighbor.index),
+            seen,
             similarity=number(neighbor.similarity, 2),
             contribution=signed(neighbor.contribution),
             bar=round(100 * neighbor.contribution / longest, 1) if longest else 0.0,
             place=_place(neighbor.place),
+            spot=_spot(neighbor.place, self._places) if seen.kind == "image" else None,
             columns=columns,
             scale=scale,
         )
-        return replace(shown, spot=_spot(neighbor.place, self._places) if shown.kind == "image" else None)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of an example is the same wherever it stands on a page."""
+
+    kind: str
+    label: str
+    text: str
+    source: Markup = NOTHING
+    pixelated: bool = False
+    width: int = 0
+    height: int = 0
+    spark: Markup = NOTHING
+
+
+def look(thumbnail: Thumbnail) -> Look:
+    """A picture, a sparkline or a text, with its label."""
+    label, text = visible(thumbnail.label, 40), visible(thumbnail.text, 400)
+    if thumbnail.kind == "image":
+        image = pictures.picture(thumbnail.png)
+        if image is None:
+            return Look("missing", label, text)
+        source = Markup("data:image/png;base64," + base64.b64encode(image.png).decode())
+        pixelated = max(image.width, image.height) <= 64
+        return Look("image", label, text, source, pixelated, image.width, image.height)
+    if thumbnail.kind == "series":
+        spark = figures.sparkline(thumbnail.values, f"series {thumbnail.index} {label}")
+        return Look("series", label, text, spark=spark)
+    return Look(thumbnail.kind, label, text)
 
 
 def drawn(
     thumbnail: Thumbnail,
+    seen: Look,
     *,
     similarity: str = "",
     contribution: str = "",
     bar: float = 0.0,
     place: str = "",
+    spot: tuple[float, float, float, float] | None = None,
     columns: Sequence[int] = (),
     scale: Sequence[tuple] = (),
 ) -> Example:
-    """A thumbnail as a page shows it: a picture, a sparkline, cells of a table, or text."""
-    image = pictures.picture(thumbnail.png) if thumbnail.kind == "image" else None
-    label = visible(thumbnail.label, 40)
-    values = (
-        [thumbnail.values[at] for at in columns if at < len(thumbnail.values)]
-        if thumbnail.kind == "row"
-        else []
-    )
+    """A thumbnail as a page shows it: how it looks, the cells of a table row, and what it has to do with a query."""
+    values: list[float] = []
+    if thumbnail.kind == "row":
+        values = [thumbnail.values[at] for at in columns if at < len(thumbnail.values)]
     return Example(
         number=f"{thumbnail.index}",
-        kind=thumbnail.kind if thumbnail.kind != "image" or image else "missing",
-        label=label,
-        source=Markup("data:image/png;base64," + base64.b64encode(image.png).decode()) if image else NOTHING,
-        pixelated=image is not None and max(image.width, image.height) <= 64,
-        width=image.width if image else 0,
-        height=image.height if image else 0,
-        spark=figures.sparkline(thumbnail.values, f"series {thumbnail.index} {label}")
-        if thumbnail.kind == "series"
-        else NOTHING,
-        text=visible(thumbnail.text, 400),
-        cells=tuple(number(value, 3) for value in values),
+        kind=seen.kind,
+        label=seen.label,
+        source=seen.source,
+        pixelated=seen.pixelated,
+        spark=seen.spark,
+        text=seen.text,
+        cells=tuple([number(value) for value in values]),
         shades=shades(values, scale),
         similarity=similarity,
         contribution=contribution,
         bar=bar,
         place=place,
+        spot=spot,
+        width=seen.width,
+        height=seen.height,
     )
 
 
@@ -220,13 +258,13 @@ def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
     longest = max((abs(at.contribution) for at in (*near, *far)), default=0.0)
     own = query.thumbnail or Thumbnail(query.index, "missing")
     strip = [gallery.raw(at.index) for at in near]
-    columns = closest_columns(own, strip, gallery.every())
-    scale = ranges((own, *gallery.every()), columns)
+    columns = closest_columns(own, strip, gallery.every)
+    scale = ranges((own, *gallery.every), columns)
     cancels = not query.explains or query.cancellation > CANCELLATION_LIMIT
     return Case(
         kind=query.kind,
         why=_WHY.get(query.kind, ""),
-        query=drawn(own, columns=columns, scale=scale),
+        query=drawn(own, look(own), columns=columns, scale=scale),
         figures=_case_stats(query),
         neighbors=tuple(gallery.neighbor(at, longest, columns, scale) for at in near),
         contributors=tuple(gallery.neighbor(at, longest, columns, scale) for at in far),

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from interpret.report.clean import visible
+from interpret.report.tables import cells
 
 
 @cache
@@ -23,6 +24,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["cells"] = cells
     made.filters["slug"] = lambda text: "".join(
         at if at.isascii() and at.isalnum() else "-" for at in str(text).lower()
     )

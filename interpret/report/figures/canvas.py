@@ -10,8 +10,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import ArrayLike
+
+from interpret.report.clean import escaped
 
 #: One place in inches.
 Place = tuple[float, float]
@@ -61,7 +63,7 @@ class Canvas:
         x, y = self._point(place)
         # A wide clear circle around the visible one is easier to hit with a finger.
         self._parts.append(
-            f'<g data-{name}="{number}"><title>{escape(title)}</title>'
+            f'<g data-{name}="{number}"><title>{escaped(title)}</title>'
             f'<circle cx="{x}" cy="{y}" r="11" fill="transparent"/>'
             f'<circle class="dot" cx="{x}" cy="{y}" r="3.6" fill="{color}"/></g>'
         )
@@ -79,12 +81,12 @@ class Canvas:
         x, y = (_written(x + down), y) if turned else (x, _written(y + down))
         turn = f' transform="rotate(-90 {x} {y})"' if turned else ""
         style = f"font-size: {size:g}px; text-anchor: {align}; fill: {color}"
-        self._parts.append(f'<text style="{style}" x="{x}" y="{y}"{turn}>{escape(text)}</text>')
+        self._parts.append(f'<text style="{style}" x="{x}" y="{y}"{turn}>{escaped(text)}</text>')
 
     def svg(self, label: str) -> Markup:
         """The drawing; ``label`` is what is read out in its place."""
         box = f"0 0 {_written(self.width * _POINTS)} {_written(self.height * _POINTS)}"
-        opening = f'<svg class="figure" role="img" aria-label="{escape(label)}" viewBox="{box}">'
+        opening = f'<svg class="figure" role="img" aria-label="{escaped(label)}" viewBox="{box}">'
         return Markup("".join([opening, *self._parts, "</svg>"]))
 
     def _numbers(self, places: ArrayLike) -> list[float]:

@@ -184,15 +184,13 @@ def _attributions(part: FormulaPart, units: Mapping[str, str]) -> tuple[Bar, ...
         return ()
     longest = max(own.max(initial=0), network.max(initial=0)) or 1.0
     order = np.argsort(-(own + network), kind="stable")[:8]
+    own, network = own[order], network[order]
+    widths, others = ((100 * at / longest).round(1).tolist() for at in (own, network))
     return tuple(
-        Bar(
-            name=named(part.names[at], units),
-            value=percent(own[at], 2),
-            width=round(100 * own[at] / longest, 1),
-            note=percent(network[at], 2),
-            other=round(100 * network[at] / longest, 1),
+        Bar(named(part.names[at], units), percent(ours), width, percent(theirs), other)
+        for at, ours, width, theirs, other in zip(
+            order.tolist(), own.tolist(), widths, network.tolist(), others, strict=True
         )
-        for at in order.tolist()
     )
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from interpret.report.clean import visible
-from interpret.report.tables import cells
+from interpret.report.tables import bar, cells
 
 
 @cache
@@ -24,7 +24,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["cells"] = cells
+    made.filters |= {"bar": bar, "cells": cells}
     made.filters["slug"] = lambda text: "".join(
         at if at.isascii() and at.isalnum() else "-" for at in str(text).lower()
     )

@@ -67,10 +67,18 @@ def shades(values: Sequence[float], scale: Sequence[tuple[float, float]]) -> tup
     return tuple(_shade(value, low, high) for value, (low, high) in zip(values, scale, strict=True))
 
 
+def bar(value: float) -> Markup:
+    """A bar to the left or right of nothing, ``value`` percent of the longest."""
+    way = "down" if value < 0 else "up"
+    return Markup(
+        f'<span class="bar {way}" aria-hidden="true"><i style="width:{abs(value) / 2}%"></i></span>'
+    )
+
+
 def cells(example: Example, columns: Sequence[str]) -> Markup:
     """The cells of a table row, each a number over its shade; empty ones where the example has no numbers.
 
-    Written here and not in a template: a page holds hundreds, and these are numbers, no foreign text.
+    Written here and not in a template: a page holds hundreds, and these are numbers, no foreign text. ``bar`` too.
     """
     filled = (
         f'<td class="n shade"><i style="width:{shade}%"></i><b>{escaped(cell)}</b></td>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -70,12 +71,13 @@ def prototypes(reached: Prototypes) -> Markup:
 
 def settings(points: Sequence[FidelityPoint]) -> Markup:
     """What the GP misses over how much its contributions cancel, a line per metric; the setting used is ringed."""
-    usable = [at for at in points if at.cancellation > 0 and np.isfinite([at.cancellation, at.r2]).all()]
+    usable = [at for at in points if 0 < at.cancellation < math.inf and math.isfinite(at.r2)]
     x = np.array([at.cancellation for at in usable])
     y = np.clip([1 - at.r2 for at in usable], _FLOOR, None)
     canvas = Canvas(*style.SIZE)
-    across = Scale(0.8 * min(x, default=1.0), 1.25 * max(x, default=10.0), "cancellation", log=True, ticks=4)
-    up = Scale(min(y, default=1e-3) / 2, 2 * max(y, default=1.0), "1 − R²", log=True, ticks=5)
+    (left, right), (low, high) = (_ends(x) or (1.0, 10.0)), (_ends(y) or (1e-3, 1.0))
+    across = Scale(0.8 * left, 1.25 * right, "cancellation", log=True, ticks=4)
+    up = Scale(low / 2, 2 * high, "1 − R²", log=True, ticks=5)
     panel = Panel(canvas, style.BOX, across, up)
     for metric in dict.fromkeys(at.metric for at in usable):
         of = np.array([at.metric == metric for at in usable])
@@ -84,6 +86,10 @@ def settings(points: Sequence[FidelityPoint]) -> Markup:
     panel.dots(x[chosen], y[chosen], style.EXAMPLE, 12, 0.25)
     panel.dots(x, y, style.EXAMPLE, 4.4, 1.0)
     return canvas.svg(f"{len(usable)} settings of the Gaussian process: misfit over cancellation")
+
+
+def _ends(values: np.ndarray) -> tuple[float, float] | None:
+    return (float(values.min()), float(values.max())) if len(values) else None
 
 
 def sparkline(values: Sequence[float], label: str) -> Markup:

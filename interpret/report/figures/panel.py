@@ -116,7 +116,7 @@ class Panel:
 
     def at(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Data as places on the canvas in inches (N, 2)."""
-        across, up = np.ravel(self.x.place(x)), np.ravel(self.y.place(y))
+        across, up = self.x.place(x).ravel(), self.y.place(y).ravel()
         places = np.empty((len(across), 2))
         places[:, 0] = self._left + across * self._width
         places[:, 1] = self._bottom + up * self._height

@@ -22,7 +22,8 @@ def thin_out(count: int, most: int) -> np.ndarray:
 def span(*parts: ArrayLike, margin: float = 0.05) -> tuple[float, float]:
     """Limits around all finite values of ``parts`` with a margin; (0, 1) when there are none."""
     values = np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts])
-    values = values[np.isfinite(values)]
+    finite = np.isfinite(values)
+    values = values if finite.all() else values[finite]
     if not len(values):
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())

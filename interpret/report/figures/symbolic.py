@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,21 +29,20 @@ def frontier(rows: Sequence[FrontierRow]) -> Markup:
     upper = np.array([row.upper for row in rows])
     canvas = Canvas(*style.SIZE)
     across = Scale(*style.span(x, margin=0.08), "complexity (nodes)", integer=True)
-    panel = Panel(canvas, style.BOX, across, _decades([*y, *upper, EXACT_MISALIGNMENT]))
+    panel = Panel(canvas, style.BOX, across, _decades([*y.tolist(), *upper.tolist(), EXACT_MISALIGNMENT]))
     lengths = np.linspace(across.low, across.high, 60)
-    bounds = np.array([exact_bound(int(np.ceil(at))) for at in lengths])
+    bounds = np.array([exact_bound(math.ceil(at)) for at in lengths.tolist()])
     panel.line(lengths, np.clip(bounds, panel.y.low, None), style.MUTED, 0.9, dashes=(3, 3))
     shown = lengths[bounds > panel.y.low]
-    panel.text(
-        shown[-1] if len(shown) else across.low, max(bounds[len(shown) - 1], panel.y.low), "EXACT below"
-    )
+    end = float(shown[-1]) if len(shown) else across.low
+    panel.text(end, max(float(bounds[len(shown) - 1]), panel.y.low), "EXACT below")
     panel.line(x, y, style.FORMULA, 1.1, 0.45)
     long = np.isfinite(upper) & (upper > y)
     panel.strokes(np.column_stack([x, y])[long], np.column_stack([x, upper])[long], style.FORMULA, 1.4, 0.4)
-    for at, row in enumerate(rows):
+    for at, (row, across_at, up_at) in enumerate(zip(rows, x.tolist(), y.tolist(), strict=True)):
         if row.chosen:
-            panel.dots([x[at]], [y[at]], style.FORMULA, 13, 0.22)
-        panel.mark(x[at], y[at], style.FORMULA, at, _row_title(row))
+            panel.dots([across_at], [up_at], style.FORMULA, 13, 0.22)
+        panel.mark(across_at, up_at, style.FORMULA, at, _row_title(row))
     return canvas.svg(f"Frontier of {len(rows)} formulas: misalignment over complexity")
 
 
@@ -51,9 +51,9 @@ def _row_title(row: FrontierRow) -> str:
 
 
 def _decades(values: Sequence[float]) -> Scale:
-    finite = [value for value in values if np.isfinite(value) and value > 0]
-    low = 10 ** (np.floor(np.log10(min(finite)) * 2) / 2 - 0.15)
-    return Scale(low, 10 ** (np.ceil(np.log10(max(finite)) * 2) / 2), "misalignment", log=True)
+    finite = [value for value in values if 0 < value < math.inf]
+    low = 10 ** (math.floor(math.log10(min(finite)) * 2) / 2 - 0.15)
+    return Scale(low, 10 ** (math.ceil(math.log10(max(finite)) * 2) / 2), "misalignment", log=True)
 
 
 def link(drawn: LinkFigure) -> Markup:

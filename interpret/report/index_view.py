@@ -26,6 +26,8 @@ COLUMNS = (
     ("cancellation", "Near 1 contributions pull one way; at 100 they explain nothing"),
     ("inputs", "Number of inputs in the formula"),
 )
+#: The control that every formula has but a linear one.
+LINEAR = "best linear formula"
 _RANK = {Verdict.EXACT: 2, Verdict.APPROXIMATE: 1, Verdict.NONE: 0}
 # A formula longer than this in MathML is text in the table; its page typesets it.
 _LONGEST_MATH = 2_500
@@ -89,8 +91,11 @@ def _formula_rank(neuron: NeuronExplanation) -> tuple | None:
     part = neuron.formula
     if part is None or not part.frontier:
         return None
+    # A linear formula has no better linear one to beat; in a first layer it is no discovery.
+    curved = any(control.name == LINEAR for control in part.controls)
     return (
         _RANK[neuron.verdict],
+        curved,
         part.link is not None,
         -part.misalignment if math.isfinite(part.misalignment) else -9.0,
     )

@@ -122,7 +122,9 @@ def test_a_nearly_linear_field_is_not_called_exactly_linear() -> None:
     assert found.verdict is not Verdict.EXACT
     exact = fit_gradients(points, np.tile([1.0, -2.0], (len(points), 1)), points @ [1.0, -2.0])
     assert exact.verdict is Verdict.EXACT
-    assert "every control is beaten, and without the best linear formula" in exact.reasons[0]
+    assert (
+        "every control is beaten. The best linear formula is no control of a linear one" in exact.reasons[0]
+    )
 
 
 def test_outliers_are_named_where_nothing_is_claimed() -> None:

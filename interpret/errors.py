@@ -87,6 +87,10 @@ class BackendFailed(InterpretError, RuntimeError):
     """A search backend stopped with an error; the frontier found so far is kept."""
 
 
+class ClusterLost(InterpretError, ConnectionError):
+    """The scheduler of a cluster went away during a sweep; every neuron committed before is kept."""
+
+
 class ExpressionError(InterpretError, ValueError):
     """The text of a formula does not parse; the message points at the character."""
 

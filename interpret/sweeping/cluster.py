@@ -7,17 +7,22 @@ back as bytes through the scheduler. A worker that is lost has its neurons expla
 
 from __future__ import annotations
 
+import atexit
 import queue
+import shutil
 import tempfile
 import threading
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from interpret.errors import BackendMissing, InterpretError, LoadError, UsageError
+from interpret.errors import BackendMissing, ClusterLost, InterpretError, LoadError, UsageError
 from interpret.sweep import Result, attempt
 from interpret.sweeping.frames import error_from_plain, error_to_plain, result_from_bytes, result_to_bytes
 from interpret.sweeping.session import Order, Prepared, Session, title_of
@@ -99,7 +104,7 @@ def _placed(file: dict[str, Any], folder: Path) -> Path:
             f"{LARGEST // 1024**2} MB, the most that travels. Put it on a disk that all workers share."
         )
     place = folder / key / there.name
-    if not place.is_file():
+    if not (place.is_file() and sha256(place.read_bytes()).hexdigest() == key):
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_name(f".{place.name}.{threading.get_ident()}")
         temporary.write_bytes(content)
@@ -119,12 +124,19 @@ class Plugin:
         worker.twinscope = {**getattr(worker, "twinscope", {}), self.key: self.shipped}
 
 
+@cache
+def _own_folder() -> Path:
+    """Where this process puts files that travelled; nobody else may write there, for the model's file is run."""
+    folder = tempfile.mkdtemp(prefix="twinscope-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 def _session(key: str) -> Session:
     """The worker's session of an order; made once per process."""
     if key not in _sessions:
         shipped = _distributed().get_worker().twinscope[key]
-        folder = Path(tempfile.gettempdir()) / "twinscope-files"
-        _sessions[key] = Session(unpack(shipped, folder))
+        _sessions[key] = Session(unpack(shipped, _own_folder()))
     return _sessions[key]
 
 
@@ -149,6 +161,7 @@ class Cluster:
 
     def __init__(self, order: Order, scheduler: str) -> None:
         distributed = _distributed()
+        self._scheduler = scheduler
         # Paths differ between machines; the title, which is stored, must not.
         self._order = replace(order, title=order.title or title_of(order.model))
         shipped = ship(self._order)
@@ -182,14 +195,32 @@ class Cluster:
 
     def free(self) -> str | None:
         """See Executor. Each worker has one neuron in hand and one waiting, so that none is idle."""
-        workers = max(1, len(self._client.nthreads()))
+        with self._connected():
+            workers = max(1, len(self._client.nthreads()))
         return "" if len(self._hand) < 2 * workers else None
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Talk to the scheduler; once it has gone, the sweep ends, for no neuron can be handed out any more."""
+        try:
+            yield
+        except (OSError, TimeoutError) as error:
+            raise self._lost() from error
+        if self._client.status != "running":
+            raise self._lost()
+
+    def _lost(self) -> ClusterLost:
+        return ClusterLost(
+            f"the Dask scheduler at {self._scheduler} went away. Every neuron committed before is kept; start it "
+            f"and its workers again, then run the same command to go on."
+        )
 
     def submit(self, address: str) -> None:
         """See Executor."""
         attempt_number = self._tries[address] = self._tries.get(address, 0) + 1
         name = f"twinscope-{self._key[:16]}-{address}-{attempt_number}-{uuid.uuid4().hex[:8]}"
-        future = self._client.submit(remote_explain, self._key, address, key=name, pure=False)
+        with self._connected():
+            future = self._client.submit(remote_explain, self._key, address, key=name, pure=False)
         self._hand[address] = future
         future.add_done_callback(lambda _: self._ended.put(address))
 
@@ -198,7 +229,8 @@ class Cluster:
         try:
             addresses = [self._ended.get(timeout=seconds)]
         except queue.Empty:
-            return []
+            with self._connected():
+                return []
         while not self._ended.empty():
             addresses.append(self._ended.get())
         found = [self._result(address) for address in addresses]

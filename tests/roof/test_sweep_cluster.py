@@ -4,9 +4,12 @@ way.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from interpret.errors import BackendMissing, LoadError, UsageError
+from interpret.errors import BackendMissing, ClusterLost, LoadError, UsageError
 from interpret.store import open_run
 from interpret.sweep import Event, Serial, sweep
 from interpret.sweeping.cluster import Cluster, ship, unpack
@@ -28,6 +31,7 @@ try:
 except ImportError:
     distributed = None  # type: ignore[assignment]
 
+ROOT = Path(__file__).parents[2]
 needs_dask = pytest.mark.skipif(
     distributed is None, reason="dask.distributed is not installed: pip install 'twinscope[cluster]'"
 )
@@ -102,6 +106,40 @@ def test_workers_may_be_killed(tmp_path: Path, cluster: Any) -> None:
 
 
 @needs_dask
+def test_a_scheduler_that_goes_away_ends_the_sweep_with_what_to_do(tmp_path: Path) -> None:
+    order, ports = fake_sweep.order(40, 0.1), tmp_path / "scheduler.json"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+
+    def started(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]]
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+        )
+
+    local = ["--host", "127.0.0.1"]
+    scheduler = started("scheduler", *local, "--port", "0", "--no-dashboard", "--scheduler-file", str(ports))
+    worker = started("worker", *local, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--preload", "fake_preload",
+                     "--scheduler-file", str(ports))  # fmt: skip
+    try:
+        while not ports.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        address = json.loads(ports.read_text())["address"]
+
+        def watch(event: Event) -> None:
+            if event.kind == "done" and event.counts.done >= 3:
+                scheduler.kill()
+
+        with pytest.raises(ClusterLost, match=f"{address} went away.*run the same command to go on"):
+            sweep(order, tmp_path / "run", executor=Cluster(order, address), watch=watch)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    assert len(digests(tmp_path / "run")) >= 3
+
+
+@needs_dask
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interpret.sweeping.cluster.CONNECT", 1)
     with pytest.raises(UsageError, match="no Dask scheduler answers at tcp"):
@@ -126,6 +164,9 @@ def test_files_travel_by_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     moved = unpack(shipped, away)
     assert moved.model == order.model
     assert Path(moved.data).read_text() == "a\n1\n" and Path(moved.data).is_relative_to(away)
+    # What lies there already is used only if it is that very file.
+    Path(moved.data).write_text("somebody else's")
+    assert Path(unpack(shipped, away).data).read_text() == "a\n1\n"
     (home / "net.py").unlink()
     assert unpack(shipped, away).model.endswith("net.py:model")
     monkeypatch.setattr("interpret.sweeping.cluster.LARGEST", 3)

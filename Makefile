@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test lint docs picture bench peers dist clean
+.PHONY: demo test lint docs picture bench peers soak dist clean
 
 demo: $(VENV)/.base
 	$(BIN)/twinscope demo
@@ -32,6 +32,14 @@ peers: $(VENV)/.bench
 # Half an hour on two cores; GPEX=PATH takes a checkout of GPEX along, SMOKE=1 is a rehearsal of two minutes.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/page.py $(if $(GPEX),--gpex $(GPEX)) $(if $(SMOKE),--smoke)
+
+# What runs promise, at full size: kills at random moments, two sweepers, a reader, a cluster that loses workers, 100,000
+# neurons. Each ends with an error when its promise does not hold. A quarter of an hour.
+soak: $(VENV)/.test
+	$(BIN)/python benchmarks/survival.py
+	$(BIN)/python benchmarks/survival.py --pair
+	$(BIN)/python benchmarks/cluster.py
+	$(BIN)/python benchmarks/store.py
 
 dist: $(VENV)/.test
 	rm -rf dist build

@@ -81,6 +81,7 @@ def main() -> None:
                         thread.join()
                     assert outcome.counts.done == asked.neurons, outcome.failures[:1]
                     assert results(folder, name) == results(folder, "one"), "the bytes of one process"
+        assert kills, "the sweep ended before any worker was killed: give it more --neurons"
         print(json.dumps({**figures, "kills": len(kills), "same bytes": True}))
 
 

@@ -54,12 +54,38 @@ def _middle(values: Any) -> Any:
     return np.partition(values, k, axis=-1)[..., k : k + 1]
 
 
-#: ``ratio`` is a/b where good and 0 elsewhere; ``middle`` the upper median along the last axis, kept as an axis;
-#: ``ranked`` the positions from the least, equals in their order.
+def total(values: Any) -> Any:
+    """The sums of a NumPy array along its last axis."""
+    width = values.shape[-1]
+    if not 0 < width < 8:
+        return values.sum(-1)
+    # NumPy adds fewer than eight numbers one after the other too, but point by point.
+    found = values[..., 0]
+    for k in range(1, width):
+        found = found + values[..., k]
+    return found
+
+
+def middle(values: Any) -> Any:
+    """The median of NumPy numbers (n,), as `numpy.median` gives it."""
+    half = len(values) // 2
+    if len(values) % 2 or not half:
+        return np.median(values)
+    pair = np.partition(values, (half - 1, half, -1))
+    return pair[-1] if np.isnan(pair[-1]) else (pair[half - 1] + pair[half]) / 2
+
+
+def _mean(values: Any) -> Any:
+    return np.add.reduce(values, -1) / values.shape[-1]
+
+
+#: ``total`` and ``mean`` are over the last axis; ``ratio`` is a/b where good and 0 elsewhere; ``middle`` the upper
+#: median along the last axis, kept as an axis.
 NUMPY = SimpleNamespace(
     sqrt=np.sqrt, abs=np.abs, where=np.where, isfinite=np.isfinite, maximum=np.maximum, minimum=np.minimum,
     einsum=np.einsum, eigh=np.linalg.eigh, stack=np.stack, median=np.median, ratio=_ratio, middle=_middle,
     swap=lambda a: np.swapaxes(a, 1, 2), eye=lambda size, like: np.eye(size),
+    total=total, mean=_mean, joined=np.concatenate,
     full=lambda shape, value, like: np.full(shape, value), spread=np.broadcast_to, packed=np.ascontiguousarray,
 )  # fmt: skip
 
@@ -99,4 +125,5 @@ def _torch_functions() -> Any:
         eye=lambda size, like: torch.eye(size, dtype=like.dtype, device=like.device),
         full=lambda shape, value, like: torch.full(shape, value, dtype=like.dtype, device=like.device),
         spread=torch.broadcast_to, packed=torch.Tensor.contiguous,
+        total=lambda a: a.sum(-1), mean=lambda a: a.mean(-1), joined=torch.cat,
     )  # fmt: skip

@@ -10,7 +10,7 @@ is 1 − mean cos². Everything is vectorised over many supports of one size, on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,26 @@ DEPENDENT = 1e-9
 
 def turn(gradients: Array, directions: Array) -> Array:
     """Gradients (K, N, d) in the frames whose first axis is the unit direction (N, d)."""
-    mirror = directions.copy()
-    sign = np.where(mirror[:, 0] < 0, -1.0, 1.0)
-    mirror[:, 0] += sign
-    mirror /= np.linalg.norm(mirror, axis=1, keepdims=True)
-    along = np.einsum("knd,nd->kn", gradients, mirror)
-    turned = gradients - 2 * along[:, :, None] * mirror
-    # The reflection sends û to −sign·e₁.
-    turned *= -sign[:, None]
-    return np.asarray(turned)
+    return Frames(directions).turn(gradients)
+
+
+class Frames:
+    """The frames whose first axes are unit directions (N, d), for fields that come one after another."""
+
+    def __init__(self, directions: Array) -> None:
+        self.mirror = directions.copy()
+        sign = np.where(self.mirror[:, 0] < 0, -1.0, 1.0)
+        self.mirror[:, 0] += sign
+        self.mirror /= np.linalg.norm(self.mirror, axis=1, keepdims=True)
+        # The reflection sends û to −sign·e₁.
+        self.back = -sign[:, None]
+
+    def turn(self, gradients: Array) -> Array:
+        """Gradients (K, N, d) in the frames."""
+        along = np.einsum("knd,nd->kn", gradients, self.mirror)
+        turned = gradients - 2 * along[:, :, None] * self.mirror
+        turned *= self.back
+        return np.asarray(turned)
 
 
 @dataclass(frozen=True)
@@ -48,39 +59,57 @@ class Solved:
     misalignment: Array
 
 
-def mean_cosine(field: Array) -> Array:
-    """Mean over points of the cosine to û of turned fields (..., N, d)."""
-    xp = module(field)
-    length = xp.sqrt((field * field).sum(-1))
-    return xp.ratio(field[..., 0], length, length > 0).mean(-1)
+class Measured(NamedTuple):
+    """Of turned fields (..., N, d): misalignments (...), the signs (...) of their mean cosines, and ‖∇T‖² (..., N)."""
+
+    loss: Array
+    sign: Array
+    square: Array
 
 
-def misalignment(field: Array) -> Array:
-    """1 − |mean cos| of turned fields (..., N, d), accurate also where it is near rounding.
+def measured(field: Array) -> Measured:
+    """Misalignment 1 − |mean cos| of turned fields (..., N, d), accurate also where it is near rounding.
 
     Where the cosine is near one, 1 − cos is taken as ‖misfit‖²/(‖∇T‖(‖∇T‖ + along)).
     """
     xp = module(field)
-    square = (field * field).sum(-1)
+    squares = field * field
+    square = xp.total(squares)
     length = xp.sqrt(square)
-    sign = xp.where(mean_cosine(field) < 0, -1.0, 1.0)
+    cosine = xp.ratio(field[..., 0], length, length > 0)
+    sign = xp.where(xp.mean(cosine) < 0, -1.0, 1.0)
     along = field[..., 0] * sign[..., None]
-    misfit = xp.maximum((field[..., 1:] ** 2).sum(-1), 0.0)
     low = length * (length + along)
-    near = xp.ratio(misfit, low, (along > 0) & (low > 0))
-    far = 1 - xp.ratio(along, length, length > 0)
-    losses = xp.where(along > 0, near, far)
+    ahead = along > 0
+    near = xp.ratio(xp.total(squares[..., 1:]), low, ahead & (low > 0))
+    losses = xp.where(ahead, near, 1 - cosine * sign[..., None])
     # Overflow has no direction; it must not pass for a perfect one.
-    return xp.where(xp.isfinite(square) & (square > 0), losses, 2.0).mean(-1)
+    losses = xp.where(xp.isfinite(square) & (square > 0), losses, 2.0)
+    return Measured(xp.mean(losses), sign, square)
+
+
+def misalignment(field: Array) -> Array:
+    """1 − |mean cos| of turned fields (..., N, d)."""
+    return measured(field).loss
+
+
+def mean_cosine(field: Array) -> Array:
+    """Mean over points of the cosine to û of turned fields (..., N, d)."""
+    xp = module(field)
+    length = xp.sqrt(xp.total(field * field))
+    return xp.mean(xp.ratio(field[..., 0], length, length > 0))
 
 
 def weights(field: Array) -> Array:
     """Clipped 1/‖∇T‖² (..., N) of turned fields (..., N, d), scaled to mean one."""
-    xp = module(field)
-    square = (field * field).sum(-1)
+    return _clipped(module(field).total(field * field))
+
+
+def _clipped(square: Array) -> Array:
+    xp = module(square)
     floor = CLIP * xp.middle(square)
     w = 1 / xp.maximum(square, xp.maximum(floor, 1e-280))
-    return w / w.mean(-1)[..., None]
+    return w / xp.mean(w)[..., None]
 
 
 def pencil(turned: Array, w: Array) -> tuple[Array, Array]:
@@ -133,20 +162,19 @@ def solve(turned: Array, w: Array | None = None, rounds: int = 4, several: bool 
         _, vectors = smallest(a, b, look)
         for k in range(vectors.shape[1]):
             field = xp.einsum("mk,mknd->mnd", vectors[:, k], turned)
-            loss = misalignment(field)
+            loss, sign, square = measured(field)
             better = loss < best
             best = xp.where(better, loss, best)
-            sign = xp.where(mean_cosine(field) < 0, -1.0, 1.0)
             best_c[better] = (vectors[:, k] * sign[:, None])[better]
-            if k == 0:
-                w = weights(field)
+            if k == 0 and step < rounds - 1:
+                w = _clipped(square)
     return Solved(best_c, best)
 
 
 def weights_of_features(turned: Array) -> Array:
     """Starting weights (M, N) when no ∇T is known yet: the features' own lengths, each relative to its median."""
     xp = module(turned)
-    square = (turned * turned).sum(-1)
+    square = xp.total(turned * turned)
     relative = square / xp.maximum(xp.middle(square), 1e-280)
     return 1 / xp.maximum(relative.mean(1), 1e-3)
 
@@ -158,7 +186,7 @@ def solve_pairs(turned: Array, first: Indices, second: Indices, rounds: int = 3)
     Only inner products at the points are needed, so thousands of pairs cost little.
     """
     xp = module(turned)
-    turned = turned / xp.sqrt(xp.median((turned * turned).sum(-1), axis=1) + 1e-280)[:, None, None]
+    turned = turned / xp.sqrt(xp.median(xp.total(turned * turned), axis=1) + 1e-280)[:, None, None]
     with np.errstate(all="ignore"):
         return _solve_pairs(turned, first, second, rounds)
 
@@ -166,7 +194,7 @@ def solve_pairs(turned: Array, first: Indices, second: Indices, rounds: int = 3)
 def _solve_pairs(turned: Array, first: Indices, second: Indices, rounds: int) -> tuple[Array, Array]:
     xp = module(turned)
     along = turned[..., 0]
-    square = xp.maximum((turned * turned).sum(-1), 1e-280)
+    square = xp.maximum(xp.total(turned * turned), 1e-280)
     cross = xp.einsum("mnd,mnd->mn", turned[first], turned[second])
     s1, s2, p1, p2 = square[first], square[second], along[first], along[second]
     q12 = cross - p1 * p2

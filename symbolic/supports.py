@@ -21,6 +21,13 @@ Array = NDArray[np.float64]
 Support = tuple[int, ...]
 Stop = Callable[[], bool]
 
+#: Pairs solved at a time, so that what they need stays in the cache.
+PAIRS = 1_000
+#: Features measured at a time, for the same reason.
+CHUNK = 32
+#: Bisections after which it is clear of most features that others are better.
+LOOK = 5
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -112,7 +119,12 @@ class Search:
         self.turned = to_device(self.turned, self.device)
         self.xp = module(self.turned)
         self.along = self.xp.packed(self.turned[:, :, 0])
-        self.square = (self.turned**2).sum(-1)
+        step = CHUNK if self.device is None else max(len(self.turned), 1)
+        parts = [gram.measured(self.turned[at : at + step]) for at in range(0, len(self.turned), step)]
+        self.single, self.sign = (
+            np.concatenate([np.atleast_1d(host(part[k])) for part in parts]) for k in (0, 1)
+        )
+        self.square = self.xp.joined([part.square for part in parts])
         self.square_along = self.along**2
 
     def run(self, families: Sequence[Sequence[int]] = ()) -> Pool:
@@ -171,7 +183,7 @@ class Search:
         if not new:
             return
         per = math.prod(self.turned.shape[1:]) * len(new[0])
-        batch = max(1, int(400_000 // max(per, 1)))
+        batch = max(1, int(150_000 // max(per, 1)))
         for start in range(0, len(new), batch):
             part = new[start : start + batch]
             solved = gram.solve(self.turned[np.array(part)], rounds=rounds, several=several)
@@ -180,12 +192,10 @@ class Search:
                 return
 
     def _singles(self) -> None:
-        loss = host(gram.misalignment(self.turned))
-        self.single = loss
+        loss = self.single
         order = np.lexsort((self.sizes, np.round(loss, 12)))
         for k in order[: self.pool.keep]:
-            sign = 1.0 if gram.mean_cosine(self.turned[k]) >= 0 else -1.0
-            self.pool.found.setdefault(1, {})[(int(k),)] = (float(loss[k]), np.array([sign]))
+            self.pool.found.setdefault(1, {})[(int(k),)] = (float(loss[k]), np.array([float(self.sign[k])]))
 
     def _pairs(self) -> None:
         """Pairs of the simpler features by closed-form IRLS on some points; the best of them then on all."""
@@ -196,8 +206,8 @@ class Search:
         some = self.turned[simple][:, :: max(1, self.turned.shape[1] // self.effort.pair_points)]
         first, second = np.triu_indices(len(simple), 1)
         losses = np.empty(len(first))
-        for start in range(0, len(first), 4_000):
-            part = slice(start, start + 4_000)
+        for start in range(0, len(first), PAIRS):
+            part = slice(start, start + PAIRS)
             losses[part] = host(gram.solve_pairs(some, first[part], second[part])[0])
             if self.stop():
                 return
@@ -208,7 +218,7 @@ class Search:
         """Extend the best supports of a size by the features whose bordered pencil has the least eigenvalue."""
         extended: dict[Support, None] = {}
         for support, _, coefficients in self.pool.best(size, self.effort.beam):
-            score = self._additions(support, coefficients)
+            score = self._additions(support, coefficients, count=self.effort.tries)
             for k in np.argsort(score, kind="stable")[: self.effort.tries]:
                 extended[tuple(sorted((*support, int(k))))] = None
             if self.stop():
@@ -226,13 +236,17 @@ class Search:
                 if not rest:
                     continue
                 w = gram.weights(self._field(support, coefficients))
-                score = self._additions(rest, None, w)
+                score = self._additions(rest, None, w, count=4)
                 for k in np.argsort(score, kind="stable")[:4]:
                     tried[tuple(sorted((*rest, int(k))))] = None
         self._solve([s for s in tried if len(set(s)) == size])
 
-    def _additions(self, support: Support, coefficients: Array | None, w: Array | None = None) -> Array:
-        """The least eigenvalue (K,) of the pencil bordered by each feature, from one secular equation each."""
+    def _additions(
+        self, support: Support, coefficients: Array | None, w: Array | None = None, count: int | None = None
+    ) -> Array:
+        """The least eigenvalue (K,) of the pencil bordered by each feature, from one secular equation each; infinite
+        for features that are not among the best ``count``, if so many are asked for.
+        """
         chosen = self.turned[list(support)]
         if w is None:
             assert coefficients is not None
@@ -240,21 +254,21 @@ class Search:
         own_a, own_b = gram.pencil(chosen[None], w[None])
         alpha, vectors = gram.smallest(own_a, own_b, len(support))
         basis = self.xp.einsum("ik,knd->ind", vectors[0], chosen) * w[None, :, None]
-        count = len(self.turned)
-        flat = self.turned.reshape(count, -1)
+        flat = self.turned.reshape(len(self.turned), -1)
         cross_b = flat @ basis.reshape(len(basis), -1).T
         along = self.along @ basis[:, :, 0].T
         cross_a = cross_b - along
         own = self.square @ w
         gamma = own - self.square_along @ w
-        rest = own - (cross_b**2).sum(1)
+        total = self.xp.total
+        rest = own - total(cross_b**2)
         border = cross_a - cross_b * alpha[0]
-        corner = gamma - 2 * (cross_a * cross_b).sum(1) + (cross_b**2 * alpha[0]).sum(1)
+        corner = gamma - 2 * total(cross_a * cross_b) + total(cross_b**2 * alpha[0])
         usable = rest > 1e-6 * own
         usable[list(support)] = False
         scale = self.xp.where(usable, rest, 1.0)
-        score = secular(alpha[0], border / self.xp.sqrt(scale)[:, None], corner / scale)
-        return np.asarray(host(self.xp.where(usable, score, np.inf)))
+        border, corner = border / self.xp.sqrt(scale)[:, None], corner / scale
+        return least(host(alpha[0]), host(border), host(corner), host(usable), count or len(corner))
 
     def _field(self, support: Sequence[int], coefficients: Array) -> Any:
         """Turned ∇T (n, d) of a sum of features."""
@@ -269,7 +283,7 @@ class Search:
         support, coefficients = list(best[0]), best[2]
         w = gram.weights(self._field(support, coefficients))
         while len(support) < min(most, len(self.turned)):
-            score = self._additions(tuple(support), None, w)
+            score = self._additions(tuple(support), None, w, count=3)
             order = [int(k) for k in np.argsort(score, kind="stable")[:3] if np.isfinite(score[k])]
             if not order or self.stop():
                 break
@@ -301,18 +315,39 @@ class Search:
             w = gram.weights(self._field(family, gram.smallest(*again)[1][0, 0]))
 
 
+def least(alpha: Array, border: Array, corner: Array, usable: NDArray[np.bool_], count: int) -> Array:
+    """The values of `secular` (K,) that are among the ``count`` least of those usable, infinite elsewhere.
+
+    A few bisections show which can be among them; those alone are bisected to the end.
+    """
+    found = np.full(len(corner), np.inf)
+    left = np.flatnonzero(usable)
+    if len(left) > 4 * count:
+        low, high = brackets(alpha, border[left], corner[left], LOOK)
+        # Not a number is left to sort itself out.
+        left = left[~(low > np.partition(high, count - 1)[count - 1])]
+    found[left] = secular(alpha, border[left], corner[left])
+    return found
+
+
 def secular(alpha: Any, border: Any, corner: Any, rounds: int = 18) -> Any:
     """Smallest eigenvalue (K,) of diag(alpha) bordered by vectors (K, m) with corners (K,), by bisection."""
+    low, high = brackets(alpha, border, corner, rounds)
+    return 0.5 * (low + high)
+
+
+def brackets(alpha: Any, border: Any, corner: Any, rounds: int) -> tuple[Any, Any]:
+    """Bounds (K,) of those eigenvalues after so many bisections."""
     xp = module(border)
     high = xp.minimum(corner, alpha[0])
-    reach = xp.sqrt((border**2).sum(1))
-    low = xp.minimum(corner, alpha[0]) - reach
+    square = border**2
+    low = high - xp.sqrt(xp.total(square))
     for _ in range(rounds):
         middle = 0.5 * (low + high)
         gap = xp.maximum(alpha[None, :] - middle[:, None], 1e-300)
-        positive = corner - middle - (border**2 / gap).sum(1) > 0
+        positive = corner - middle - xp.total(square / gap) > 0
         low, high = xp.where(positive, middle, low), xp.where(positive, high, middle)
-    return 0.5 * (low + high)
+    return low, high
 
 
 def families(names: Sequence[tuple[str, frozenset[int]]]) -> list[list[int]]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import eigh
 
-from symbolic import gram, supports
+from symbolic import arrays, gram, supports
 
 
 def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
@@ -167,3 +167,25 @@ def test_a_vector_that_points_both_ways_is_not_taken_for_aligned() -> None:
     u = np.sign(x[:, :1]) * np.array([[1.0, 0.0]])
     turned = gram.turn(np.tile([1.0, 0.0], (1, 200, 1)), u)
     assert gram.solve(turned[None]).misalignment[0] > 0.8
+
+
+def test_asked_for_the_best_few_the_others_are_not_bisected_to_the_end() -> None:
+    rng = np.random.default_rng(7)
+    search = supports.Search(rng.standard_normal((120, 60, 3)), np.ones(120))
+    w = rng.uniform(0.5, 2, 60)
+    full, few = search._additions((1, 4), None, w), search._additions((1, 4), None, w, count=6)
+    best = np.argsort(full, kind="stable")[:6]
+    assert (np.argsort(few, kind="stable")[:6] == best).all()
+    assert (few[best] == full[best]).all()
+    assert np.isinf(few).sum() > 60
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 4, 7, 8, 11])
+def test_sums_and_medians_are_those_of_numpy_to_the_bit(width: int) -> None:
+    rng = np.random.default_rng(width)
+    values = rng.standard_normal((3, 50, width))
+    assert (arrays.total(values) == values.sum(-1)).all()
+    for count in (1, 2, 7, 50):
+        few = rng.standard_normal(count)
+        assert arrays.middle(few) == np.median(few)
+    assert np.isnan(arrays.middle(np.array([1.0, np.nan, 2.0, 3.0])))

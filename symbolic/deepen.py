@@ -269,7 +269,7 @@ class Run:
         if self.found.lowest() > HOPELESS:
             return
         field_ = self.refining()
-        pieces = evolve.parts(atoms.trees[:6], self.grammar.names)
+        pieces = evolve.Pieces(evolve.parts(atoms.trees[:6], self.grammar.names), field_)
         tried: set[Tree] = set()
         for _ in range(GENERATIONS):
             improved = False

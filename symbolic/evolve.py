@@ -1,7 +1,7 @@
 """Nested forms by grafting: put something new inside a function of a formula found before.
 
 For f(arg) in the formula, f(arg + ε·v) changes ∇T in proportion to ε at first; that change is known exactly
-(`symbolic.expression.gradient_by_constants`), so every graft v at every place is scored by how much of the present
+(`symbolic.sensitivity`), so every graft v at every place is scored by how much of the present
 misfit it explains, before any is tried. The best few are then refined for good.
 """
 
@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbolic import gram
+from symbolic.arrays import total
 from symbolic.expression import (
     Apply,
     Constant,
     Tree,
+    Variable,
     constants,
     linear,
+    substitute,
     variables,
     with_constants,
 )
@@ -73,36 +76,60 @@ def parts(atoms: Sequence[Tree], names: frozenset[str]) -> list[Tree]:
     return found
 
 
-def best_grafts(found: Candidate, pieces: Sequence[Tree], field_: Field, count: int) -> list[Tree]:
+class Pieces:
+    """Parts to graft, and what they are at the points of a field."""
+
+    def __init__(self, trees: Sequence[Tree], field_: Field) -> None:
+        self.trees = tuple(trees)
+        self.given = field_.plain(trees)
+        #: A variable that stands for any of them.
+        self.mark = field_.targets.width
+
+    def slopes(self, feature: Tree, field_: Field) -> list[list[tuple[Tree, Array]]]:
+        """For every part and every place in a feature the grafted feature and its ∂∇b/∂ε (n, d), turned."""
+        if not self.trees:
+            return []
+        found: list[list[tuple[Tree, Array]]] = [[] for _ in self.trees]
+        for changed in grafted(feature, Variable(self.mark)):
+            at = constants(changed).index(_MARK)
+            for own, slope in zip(found, field_.by_constant(changed, at, self.mark, self.given), strict=True):
+                own.append((changed, slope))
+        return found
+
+
+def best_grafts(found: Candidate, pieces: Pieces, field_: Field, count: int) -> list[Tree]:
     """The ``count`` grafts that explain most of the misfit to first order, as trees to refine."""
     values = field_.value(found)
-    length = np.sqrt((values**2).sum(-1, keepdims=True))
+    length = np.sqrt(total(values**2))[:, None]
     if not np.isfinite(length).all() or not (length > 0).all():
         return []
     t = values / length
     sign = 1.0 if gram.mean_cosine(values) >= 0 else -1.0
     misfit = t[:, 1:] * sign
     own = field_.by_parameters(found) / length
-    own = (own - (own * t).sum(-1, keepdims=True) * t)[..., 1:].reshape(len(own), -1)
+    own = (own - _along(own, t) * t)[..., 1:].reshape(len(own), -1)
     basis = _basis(own)
     residual = misfit.reshape(-1) - basis.T @ (basis @ misfit.reshape(-1))
-    ranked: list[tuple[float, int, Tree]] = []
+    ranked: list[tuple[float, int, int, Tree, Tree, float]] = []
     for k, feature in enumerate(found.features):
-        for part in pieces:
-            for changed in grafted(feature, part):
-                slope = _slope(changed, field_)
-                if slope is None:
+        for part, places in zip(pieces.trees, pieces.slopes(feature, field_), strict=True):
+            for changed, slope in places:
+                if not np.isfinite(slope).all():
                     continue
                 slope = slope / length
-                slope = (slope - (slope * t).sum(-1, keepdims=True) * t)[:, 1:].reshape(-1)
+                slope = (slope - _along(slope, t) * t)[:, 1:].reshape(-1)
                 slope = slope - basis.T @ (basis @ slope)
                 size = float(slope @ slope)
                 if size < 1e-12:
                     continue
                 gain = float(slope @ residual) ** 2 / size
                 step = -float(slope @ residual) / size / max(abs(found.coefficients[k]), 1e-12)
-                ranked.append((gain, len(ranked), _formula(found, k, changed, step)))
-    return [tree for _, _, tree in sorted(ranked, key=lambda item: (-item[0], item[1]))[:count]]
+                ranked.append((gain, len(ranked), k, changed, part, step))
+    best = sorted(ranked, key=lambda item: (-item[0], item[1]))[:count]
+    return [
+        _formula(found, k, substitute(changed, {pieces.mark: part}), step)
+        for _, _, k, changed, part, step in best
+    ]
 
 
 def ranked(trees: Sequence[Tree], field_: Field, count: int, least: float = 0.1) -> list[Tree]:
@@ -126,32 +153,30 @@ def _promise(found: Candidate, field_: Field) -> float:
     with np.errstate(all="ignore"):
         values = field_.value(found)
         slopes = field_.by_parameters(found)
-    length = np.sqrt((values**2).sum(-1, keepdims=True))
+    length = np.sqrt(total(values**2))[:, None]
     if not (np.isfinite(length).all() and (length > 0).all() and np.isfinite(slopes).all()):
         return 0.0
     t = values / length
     misfit = t[:, 1:].reshape(-1)
     slopes = slopes / length
-    slopes = (slopes - (slopes * t).sum(-1, keepdims=True) * t)[..., 1:].reshape(len(slopes), -1)
+    slopes = (slopes - _along(slopes, t) * t)[..., 1:].reshape(len(slopes), -1)
     # Columns are scaled so that a constant with little effect still counts, down to rounding.
     size = np.linalg.norm(slopes, axis=1)
     kept = slopes[size > 1e-12 * size.max()] / size[size > 1e-12 * size.max(), None]
     basis = _basis(kept)
-    total = float(misfit @ misfit)
-    return float(((basis @ misfit) ** 2).sum()) / total if total > 0 else 0.0
+    whole = float(misfit @ misfit)
+    return float(((basis @ misfit) ** 2).sum()) / whole if whole > 0 else 0.0
+
+
+def _along(slopes: Array, t: Array) -> Array:
+    """The part of vectors (..., n, d) along the unit vectors (n, d), as (..., n, 1)."""
+    return np.asarray(total(slopes * t))[..., None]
 
 
 def _basis(rows: Array) -> Array:
     """Orthonormal rows that span the given ones."""
     _, singular, right = np.linalg.svd(rows, full_matrices=False)
     return np.asarray(right[singular > 1e-8 * max(singular[0], 1e-300)])
-
-
-def _slope(tree: Tree, field_: Field) -> Array | None:
-    """∂∇b/∂ε (n, d), turned; None where it is not finite."""
-    at = constants(tree).index(_MARK)
-    slope = field_.by_constant(tree, at)
-    return slope if np.isfinite(slope).all() else None
 
 
 def _formula(found: Candidate, k: int, changed: Tree, step: float) -> Tree:

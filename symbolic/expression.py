@@ -7,7 +7,6 @@ sum ``Σ_k c_k b_k(x)``; `linear` builds it and `expand_terms` takes it apart ag
     tree = linear([1.0, 2.0], [Apply("*", (x0, x0)), Apply("sin", (x1,))])     # x0·x0 + 2·sin(x1)
     values, gradients = value_and_gradient(tree, X)                            # (N,), (N, d), float64
     constants(tree), with_constants(tree, [3.0]), substitute(tree, {0: tree})  # refine and compose
-    d_gradients = gradient_by_constants(tree, X)                               # (N, d, p)
 
 Operator names are those of `symbolic.operators`: ``+ - * / ^`` take two arguments, ``neg sin cos exp log …``
 one. Nothing here recurses, so depth is bounded by memory only.
@@ -26,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from interpret.errors import BadInput, ExpressionError
 from symbolic.operators import Operator, lookup, table
+from symbolic.program import Program, Run, Step
 
 Array = NDArray[np.float64]
 Operators = Mapping[str, Operator] | Iterable[Operator] | None
@@ -49,12 +49,37 @@ class Constant:
     value: float
 
 
+class _Asked:
+    """What a tree remembers once it was asked for. It is no part of what the tree is, nor of its pickle."""
+
+    __slots__ = ("_constants", "_hash", "_program", "_size")
+
+    _constants: tuple[float, ...]
+    _hash: int
+    _program: Program
+    _size: int
+
+
 @dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(_Asked):
     """An operator applied to its arguments."""
 
     name: str
     args: tuple[Tree, ...]
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Apply):
+            return NotImplemented
+        return self.name == other.name and self.args == other.args
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash((self.name, self.args)))
+            return self._hash
 
 
 Tree = Variable | Constant | Apply
@@ -65,33 +90,49 @@ def fold(
     tree: Tree, leaf: Callable[[Leaf], Result], apply: Callable[[Apply, list[Result]], Result]
 ) -> Result:
     """Combine a tree from its leaves upwards, left before right, without recursion."""
-    pending: list[tuple[Tree, bool]] = [(tree, False)]
     done: list[Result] = []
-    while pending:
-        node, ready = pending.pop()
-        if not isinstance(node, Apply):
-            done.append(leaf(node))
-        elif ready:
+    for node in nodes(tree):
+        if isinstance(node, Apply):
             first = len(done) - len(node.args)
-            results = done[first:]
-            del done[first:]
-            done.append(apply(node, results))
+            done[first:] = [apply(node, done[first:])]
         else:
-            pending.append((node, True))
-            pending.extend((child, False) for child in reversed(node.args))
+            done.append(leaf(node))
     return done[0]
 
 
 def nodes(tree: Tree) -> list[Tree]:
     """Every node, children before their parent."""
     found: list[Tree] = []
-    fold(tree, found.append, lambda node, _: found.append(node))
+    pending: list[Tree] = [tree]
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        if isinstance(node, Apply):
+            pending.extend(node.args)
+    # Taken down from the root, last argument first: this is the way up.
+    found.reverse()
     return found
 
 
 def complexity(tree: Tree) -> int:
     """The number of nodes: every operator, variable and constant counts one, as in PySR."""
-    return fold(tree, lambda _: 1, lambda _, sizes: 1 + sum(sizes))
+    if not isinstance(tree, Apply):
+        return 1
+    try:
+        return tree._size
+    except AttributeError:
+        object.__setattr__(tree, "_size", 1 + sum(map(_known_size, tree.args)))
+        return tree._size
+
+
+def _known_size(tree: Tree) -> int:
+    """The size of a part: read where it is known, counted where not."""
+    if not isinstance(tree, Apply):
+        return 1
+    try:
+        return tree._size
+    except AttributeError:
+        return len(nodes(tree))
 
 
 def depth(tree: Tree) -> int:
@@ -101,7 +142,7 @@ def depth(tree: Tree) -> int:
 
 def variables(tree: Tree) -> tuple[int, ...]:
     """The indices of the variables that occur, in order."""
-    return tuple(sorted({node.index for node in nodes(tree) if isinstance(node, Variable)}))
+    return program(tree).variables
 
 
 def operators_in(tree: Tree) -> tuple[str, ...]:
@@ -111,7 +152,13 @@ def operators_in(tree: Tree) -> tuple[str, ...]:
 
 def constants(tree: Tree) -> tuple[float, ...]:
     """The constants from left to right; `with_constants` takes them in the same order."""
-    return tuple(node.value for node in nodes(tree) if isinstance(node, Constant))
+    if not isinstance(tree, Apply):
+        return (tree.value,) if isinstance(tree, Constant) else ()
+    try:
+        return tree._constants
+    except AttributeError:
+        _compile(tree)
+        return tree._constants
 
 
 def with_constants(tree: Tree, values: Sequence[float] | Array) -> Tree:
@@ -123,10 +170,49 @@ def with_constants(tree: Tree, values: Sequence[float] | Array) -> Tree:
     count = len(constants(tree))
     if len(values) != count:
         raise ExpressionError(f"the formula has {count} constants, got {len(values)} values")
-    remaining = iter(values)
-    return map_leaves(
-        tree, lambda leaf: Constant(float(next(remaining))) if isinstance(leaf, Constant) else leaf
-    )
+    plain = tuple(float(value) for value in values)
+    remaining = iter(plain)
+    changed = map_leaves(tree, lambda leaf: Constant(next(remaining)) if isinstance(leaf, Constant) else leaf)
+    if isinstance(changed, Apply):
+        _remember(changed, program(tree), plain)
+    return changed
+
+
+def program(tree: Tree) -> Program:
+    """The tree as steps; trees that differ in their constants only may share it."""
+    if isinstance(tree, Variable):
+        return Program((tree.index,), (tree.index,))
+    if isinstance(tree, Constant):
+        return Program((~0,), ())
+    try:
+        return tree._program
+    except AttributeError:
+        return _compile(tree)
+
+
+def _compile(tree: Apply) -> Program:
+    steps: list[Step] = []
+    found: list[float] = []
+    open_: list[int] = []
+    for at, node in enumerate(nodes(tree)):
+        if isinstance(node, Apply):
+            first = len(open_) - len(node.args)
+            steps.append((node.name, tuple(open_[first:])))
+            del open_[first:]
+        elif isinstance(node, Variable):
+            steps.append(node.index)
+        else:
+            steps.append(~len(found))
+            found.append(node.value)
+        open_.append(at)
+    used = {step for step in steps if isinstance(step, int) and step >= 0}
+    return _remember(tree, Program(tuple(steps), tuple(sorted(used))), tuple(found))
+
+
+def _remember(tree: Apply, steps: Program, found: tuple[float, ...]) -> Program:
+    object.__setattr__(tree, "_program", steps)
+    object.__setattr__(tree, "_constants", found)
+    return steps
 
 
 def map_leaves(tree: Tree, replace: Callable[[Leaf], Tree]) -> Tree:
@@ -226,9 +312,11 @@ def value_and_gradient(tree: Tree, X: ArrayLike, operators: Operators = None) ->
         BadInput: X is not a table of numbers, or has fewer columns than the formula has variables.
         ExpressionError: an unknown operator, or one with the wrong number of arguments.
     """
-    points = _points(X, tree)
+    points = points_of(X, tree)
     used = variables(tree)
-    value, gradient = _forward(tree, points, used, constants(tree), operators)
+    with np.errstate(all="ignore"):
+        run = Run(program(tree), points, constants(tree), used, table(operators))
+    value, gradient = run.values[-1], run.slopes[-1]
     values = np.broadcast_to(value, len(points)).astype(np.float64)
     gradients = np.zeros(points.shape)
     if used and gradient is not None:
@@ -238,52 +326,14 @@ def value_and_gradient(tree: Tree, X: ArrayLike, operators: Operators = None) ->
 
 def evaluate(tree: Tree, X: ArrayLike, operators: Operators = None) -> Array:
     """Values (N,) at the rows of X (N, d), in float64."""
-    points = _points(X, tree)
-    value, _ = _forward(tree, points, (), constants(tree), operators)
-    return np.broadcast_to(value, len(points)).astype(np.float64)
+    points = points_of(X, tree)
+    with np.errstate(all="ignore"):
+        run = Run(program(tree), points, constants(tree), (), table(operators))
+    return np.broadcast_to(run.values[-1], len(points)).astype(np.float64)
 
 
-def gradient_by_constants(tree: Tree, X: ArrayLike, operators: Operators = None) -> Array:
-    """How the gradient moves with each constant: ∂(∇T)/∂c as (N, d, p), constants in the order of
-    `constants`.
-
-    By the complex step (Squire & Trapp, SIAM Review 1998), which is exact to rounding; by central differences
-    where an operator takes real arrays only.
-    """
-    points = _points(X, tree)
-    values = constants(tree)
-    used = list(variables(tree))
-    known = table(operators)
-    analytic = all(known[name].analytic for name in operators_in(tree))
-    result = np.zeros((*points.shape, len(values)))
-    for k, value in enumerate(values):
-        step = 1e-30 if analytic else 6e-6 * max(1.0, abs(value))
-        result[:, used, k] = _step(tree, points, values, k, step, known, analytic)
-    return result
-
-
-def _step(
-    tree: Tree,
-    points: Array,
-    values: tuple[float, ...],
-    k: int,
-    step: float,
-    known: Mapping[str, Operator],
-    analytic: bool,
-) -> Array:
-    used = variables(tree)
-
-    def gradient(shift: complex) -> Any:
-        moved = (*values[:k], values[k] + shift, *values[k + 1 :])
-        found = _forward(tree, points, used, moved, known)[1]
-        return np.zeros((len(points), len(used))) if found is None else found
-
-    if analytic:
-        return np.asarray(np.imag(gradient(1j * step)) / step, dtype=np.float64)
-    return np.asarray((gradient(step) - gradient(-step)) / (2 * step), dtype=np.float64)
-
-
-def _points(X: ArrayLike, tree: Tree) -> Array:
+def points_of(X: ArrayLike, tree: Tree) -> Array:
+    """The rows of X (N, d) in float64, checked to hold every column that the formula names."""
     try:
         points = np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -298,37 +348,6 @@ def _points(X: ArrayLike, tree: Tree) -> Array:
             f"the formula uses column {used[-1]} and the points have columns 0 to {points.shape[1] - 1}"
         )
     return points
-
-
-def _forward(
-    tree: Tree, points: Array, wrt: tuple[int, ...], values: Sequence[complex], operators: Operators
-) -> tuple[Any, Any]:
-    """Value and gradient in the variables ``wrt``; a gradient of None is zero everywhere."""
-    known = table(operators)
-    seeds = dict(zip(wrt, np.eye(len(wrt)), strict=True))
-    remaining = iter(values)
-
-    def leaf(node: Leaf) -> tuple[Any, Any]:
-        if isinstance(node, Constant):
-            return np.asarray(next(remaining)), None
-        seed = seeds.get(node.index)
-        return points[:, node.index], None if seed is None else seed[None, :]
-
-    def apply(node: Apply, parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-        op = lookup(node.name, known)
-        if len(parts) != op.arity:
-            raise ExpressionError(f"operator {op.name!r} takes {op.arity} arguments, got {len(parts)}")
-        arguments = [value for value, _ in parts]
-        total: Any = None
-        for (_, gradient), partial in zip(parts, op.partials, strict=True):
-            if gradient is None:
-                continue
-            part = np.asarray(partial(*arguments))[..., None] * gradient
-            total = part if total is None else total + part
-        return np.asarray(op.function(*arguments)), total
-
-    with np.errstate(all="ignore"):
-        return fold(tree, leaf, apply)
 
 
 def to_json(tree: Tree) -> str:

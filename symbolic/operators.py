@@ -166,7 +166,7 @@ def table(operators: Mapping[str, Operator] | Iterable[Operator] | None = None) 
     Raises:
         ExpressionError: an entry is not an `Operator`.
     """
-    if operators is None:
+    if operators is None or operators is BUILTIN:
         return BUILTIN
     own = operators.values() if isinstance(operators, Mapping) else operators
     merged = dict(BUILTIN)

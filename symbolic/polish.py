@@ -9,6 +9,7 @@ is where.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
@@ -16,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbolic import gram
+from symbolic.arrays import middle, total
 from symbolic.expression import (
     Apply,
     Constant,
     Tree,
     constants,
     expand_terms,
-    gradient_by_constants,
     linear,
     nodes,
     value_and_gradient,
@@ -30,6 +31,7 @@ from symbolic.expression import (
     with_constants,
 )
 from symbolic.operators import Operator
+from symbolic.sensitivity import gradient_by_constants, gradients_by_constant
 from symbolic.targets import Targets
 
 Array = NDArray[np.float64]
@@ -89,7 +91,7 @@ class Field:
 
     def __post_init__(self) -> None:
         self._points = self.targets.points[self.rows]
-        self._directions = self.targets.directions[self.rows]
+        self._frames = gram.Frames(self.targets.directions[self.rows])
         self._cache: dict[Tree, Array] = {}
 
     def feature(self, tree: Tree) -> Array:
@@ -100,13 +102,17 @@ class Field:
         return self._cache[tree]
 
     def _turn(self, gradients: Array) -> Array:
-        return np.asarray(gram.turn(self.targets.project(gradients, self.rows), self._directions))
+        return np.asarray(self._frames.turn(self.targets.project(gradients, self.rows)))
 
-    def by_constant(self, tree: Tree, at: int) -> Array:
-        """∂∇b/∂(constant number ``at``) of one feature, turned (n, d)."""
-        with np.errstate(all="ignore"):
-            moved = gradient_by_constants(tree, self._points, self.user or None)
-        return np.asarray(self._turn(moved[None, :, :, at])[0])
+    def by_constant(self, tree: Tree, at: int, part: int, given: tuple[Array, Array]) -> Array:
+        """∂∇b/∂(constant number ``at``) of one feature, turned (P, n, d), for P parts in the place of a variable."""
+        moved = gradients_by_constant(tree, self._points, at, part, given, self.user or None)
+        return self._turn(moved)
+
+    def plain(self, trees: Sequence[Tree]) -> tuple[Array, Array]:
+        """Values (P, n) and gradients (P, n, d) of trees, as they are."""
+        pairs = [value_and_gradient(tree, self._points, self.user or None) for tree in trees]
+        return np.array([value for value, _ in pairs]), np.array([slope for _, slope in pairs])
 
     def value(self, found: Candidate) -> Array:
         """Turned ∇T (n, d)."""
@@ -120,8 +126,8 @@ class Field:
         parts = [self.feature(tree) for tree in found.features]
         for c, tree, free in zip(found.coefficients, found.features, found.free, strict=True):
             if free:
-                moved = gradient_by_constants(tree, self._points, self.user or None)
-                parts += list(c * self._turn(np.moveaxis(moved[:, :, list(free)], 2, 0)))
+                moved = gradient_by_constants(tree, self._points, self.user or None, free)
+                parts += list(c * self._turn(np.moveaxis(moved, 2, 0)))
         return np.array(parts)
 
 
@@ -149,7 +155,7 @@ def parameters(found: Candidate) -> Array:
 def anchor(found: Candidate, field_: Field) -> int:
     """The coefficient to hold: that of the term with the largest part in ∇T."""
     sizes = [
-        abs(c) * np.sqrt(np.median((field_.feature(tree) ** 2).sum(-1)) + 1e-300)
+        abs(c) * np.sqrt(middle(total(field_.feature(tree) ** 2)) + 1e-300)
         for c, tree in zip(found.coefficients, found.features, strict=True)
     ]
     return int(np.argmax(sizes))
@@ -170,10 +176,11 @@ def polish(
     values = field_.value(found)
     if not np.isfinite(values).all():
         return found, np.inf
-    if gram.mean_cosine(values) < 0:
+    at = gram.measured(values)
+    loss = float(at.loss)
+    if at.sign < 0:
         found = replace(found, coefficients=tuple(-c for c in found.coefficients))
         values = -values
-    loss = float(gram.misalignment(values))
     moving = np.ones(len(parameters(found)), dtype=bool)
     moving[[0, *fixed] if fixed else anchor(found, field_)] = False
     if not moving.any():
@@ -184,12 +191,12 @@ def polish(
             break
         residual, jacobian = _linearised(found, field_, values, moving)
         normal, slope = jacobian @ jacobian.T, jacobian @ residual
-        scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
+        scale = np.sqrt(np.maximum(normal.diagonal(), 1e-300))
+        level, plain, slope = normal / (scale[:, None] * scale), np.eye(len(scale)), slope / scale
         better = False
         for _ in range(6):
-            shifted = normal / np.outer(scale, scale) + damping * np.eye(len(scale))
             step = np.zeros(len(moving))
-            step[moving] = -np.linalg.lstsq(shifted, slope / scale, rcond=1e-14)[0] / scale
+            step[moving] = -np.linalg.lstsq(level + damping * plain, slope, rcond=1e-14)[0] / scale
             trial = move(found, step)
             fresh = field_.value(trial)
             new = float(gram.misalignment(fresh)) if np.isfinite(fresh).all() else np.inf
@@ -210,13 +217,13 @@ def _linearised(
     found: Candidate, field_: Field, values: Array, moving: NDArray[np.bool_]
 ) -> tuple[Array, Array]:
     """Residual t − û (n·d,) and its derivative (p, n·d) in the moving parameters."""
-    length = np.sqrt((values**2).sum(-1, keepdims=True))
-    length = np.maximum(length, 1e-3 * np.median(length) + 1e-300)
+    length = np.sqrt(total(values**2))
+    length = np.maximum(length, 1e-3 * middle(length) + 1e-300)[:, None]
     t = values / length
     residual = t.copy()
     residual[:, 0] -= 1.0
     slopes = field_.by_parameters(found)[moving] / length
-    slopes = slopes - (slopes * t).sum(-1, keepdims=True) * t
+    slopes = slopes - total(slopes * t)[..., None] * t
     return residual.reshape(-1), slopes.reshape(len(slopes), -1)
 
 
@@ -227,7 +234,7 @@ def prune(found: Candidate, field_: Field, loss: float, allowed: float = 1.05) -
     while again and len(found.features) > 1:
         again = False
         sizes = [
-            abs(c) * np.sqrt((field_.feature(tree) ** 2).sum(-1).mean())
+            abs(c) * np.sqrt(total(field_.feature(tree) ** 2).mean())
             for c, tree in zip(found.coefficients, found.features, strict=True)
         ]
         for k in np.argsort(sizes)[:3]:
@@ -290,12 +297,12 @@ def resample(found: Candidate, field_: Field, seed: int = 0, draws: int = 400) -
 def _scores(found: Candidate, field_: Field) -> Array:
     """The gradient (n, p) of every point's 1 − cos in the parameters."""
     values = field_.value(found)
-    length = np.sqrt((values**2).sum(-1, keepdims=True))
-    length = np.maximum(length, 1e-3 * np.median(length) + 1e-300)
+    length = np.sqrt(total(values**2))
+    length = np.maximum(length, 1e-3 * middle(length) + 1e-300)[:, None]
     t = values / length
     slopes = field_.by_parameters(found) / length
     cosine = t[:, :1]
-    return np.asarray((cosine * (slopes * t).sum(-1).T) - slopes[..., 0].T)
+    return np.asarray((cosine * total(slopes * t).T) - slopes[..., 0].T)
 
 
 def _curvatures(found: Candidate, field_: Field, moving: Indices) -> Array:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -24,7 +26,6 @@ from symbolic.expression import (
     evaluate,
     expand_terms,
     from_json,
-    gradient_by_constants,
     linear,
     operators_in,
     substitute,
@@ -35,6 +36,7 @@ from symbolic.expression import (
 )
 from symbolic.operators import BUILTIN, Operator, lookup, table, user_operator
 from symbolic.parser import parse
+from symbolic.sensitivity import gradient_by_constants
 
 UNARY = sorted(name for name, op in BUILTIN.items() if op.arity == 1)
 BINARY = sorted(name for name, op in BUILTIN.items() if op.arity == 2)
@@ -331,3 +333,23 @@ def test_user_operators_are_checked():
         Operator("f", 3, np.add, (np.exp, np.exp, np.exp))
     with pytest.raises(ExpressionError, match="user_operator"):
         table(["sin"])
+
+
+def test_some_constants_alone_move_gradients_as_among_all():
+    X = np.random.default_rng(0).uniform(0.5, 2, (20, 2))
+    tree = parse("1.3 * exp(0.7 * x0 - 0.2) / (x1 + 0.4)")
+    found = gradient_by_constants(tree, X)
+    assert (gradient_by_constants(tree, X, at=(3, 1)) == found[:, :, [3, 1]]).all()
+    assert gradient_by_constants(tree, X, at=()).shape == (20, 2, 0)
+
+
+def test_what_a_tree_remembers_is_no_part_of_it():
+    tree = parse("sin(2.3 * x0) + x1^2")
+    fresh = pickle.dumps(tree)
+    hash(tree), complexity(tree), constants(tree), variables(tree)
+    assert pickle.dumps(tree) == fresh
+    assert pickle.loads(fresh) == copy.deepcopy(tree) == tree
+    moved = with_constants(tree, [1.1, 3.0])
+    assert (constants(moved), constants(tree)) == ((1.1, 3.0), (2.3, 2.0))
+    assert (complexity(moved), variables(moved)) == (complexity(tree), variables(tree)) == (8, (0, 1))
+    assert hash(moved) != hash(tree) and moved != tree

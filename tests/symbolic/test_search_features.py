@@ -8,18 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbolic import evolve, features, tuned
+from symbolic import evolve, features, gram, tuned
 from symbolic.backends.base import DEFAULT_OPERATORS
 from symbolic.expression import (
     Apply,
     Constant,
     Tree,
     Variable,
+    constants,
+    substitute,
     value_and_gradient,
     variables,
 )
 from symbolic.features import Grammar
-from symbolic.polish import free_constants
+from symbolic.polish import Field, free_constants
+from symbolic.sensitivity import gradient_by_constants
+from symbolic.targets import build
 
 GRAMMAR = Grammar(frozenset((*DEFAULT_OPERATORS, "abs")))
 TORCH = {
@@ -124,3 +128,20 @@ def test_grafts_reach_every_function_and_factor() -> None:
     grafted = evolve.grafted(tree, Variable(2))
     assert len(grafted) == 3
     assert all(variables(g) == (0, 1, 2) for g in grafted)
+
+
+def test_grafts_taken_together_move_gradients_as_each_does_alone() -> None:
+    points = np.random.default_rng(0).uniform(0.2, 1, (40, 3))
+    field_ = Field(build(points, np.ones((40, 3))), np.arange(20))
+    feature = Apply("*", (Apply("exp", (Variable(0),)), Apply("^", (Variable(1), Constant(2.0)))))
+    pieces = evolve.Pieces(evolve.parts([Variable(i) for i in range(3)], frozenset("*^")), field_)
+    assert len(pieces.trees) == 9
+    for part, places in zip(pieces.trees, pieces.slopes(feature, field_), strict=True):
+        alone = evolve.grafted(feature, part)
+        assert len(places) == len(alone) > 1
+        for (changed, slope), tree in zip(places, alone, strict=True):
+            assert substitute(changed, {pieces.mark: part}) == tree
+            at = constants(tree).index(evolve._MARK)
+            moved = gradient_by_constants(tree, field_.targets.points[:20], at=(at,))[:, :, 0]
+            turned = gram.turn(moved[None], field_.targets.directions[:20])[0]
+            np.testing.assert_allclose(slope, turned, rtol=1e-13, atol=1e-13)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from symbolic import evolve, features, gram, limits, screening, structure, supports, tuned, units
+from symbolic import banks, evolve, features, gram, limits, screening, structure, supports, tuned, units
 from symbolic.backends.base import Progress, Settings
 from symbolic.expression import Tree, Variable, complexity, linear, substitute
 from symbolic.features import Bank, Grammar
@@ -140,7 +140,7 @@ class Run:
     def grow(self, atoms: Bank) -> None:
         """The grammar of depth two over the atoms, and linear formulas whatever else there is."""
         self.linear_family()
-        bank = features.grow(atoms, self.grammar)
+        bank = self.kept("grammar", lambda: features.grow(atoms, self.grammar))
         kinds = features.kinds(bank, atoms.trees)
         self.support_search(bank, supports.families(kinds), supports.Effort(most=self.most))
 
@@ -172,8 +172,13 @@ class Run:
 
     def tune(self, atoms: Bank) -> None:
         """Functions with inner constants on a grid; the best supports then refined."""
-        bank = tuned.bank(atoms, self.grammar, thorough=len(atoms) <= 3, mixed=len(atoms) <= 3)
-        bank = features.grow_small(atoms, self.grammar).join(bank)
+        few = len(atoms) <= 3
+
+        def make() -> Bank:
+            bank = tuned.bank(atoms, self.grammar, thorough=few, mixed=few)
+            return features.grow_small(atoms, self.grammar).join(bank)
+
+        bank = self.kept("tuned", make)
         effort = supports.Effort(beam=6, tries=8, pairs=80, most=min(4, self.most), backward=0, keep=48)
         pool = self.support_search(bank, [], effort, points=250, enter=False)
         field_ = self.refining()
@@ -296,6 +301,15 @@ class Run:
     def most(self) -> int:
         """Terms at most, while searching."""
         return min(6 if self.depth else 8, self.settings.max_terms)
+
+    def kept(self, kind: str, make: Callable[[], Bank]) -> Bank:
+        """A bank over the inputs, shared with the unit before where that had the same points; none is kept of units'
+        own sums, which no other unit has.
+        """
+        if self.depth:
+            return make()
+        what = (kind, self.targets.effective_inputs, self.grammar.names, self.user)
+        return banks.kept(self.targets.points[self.rows], what, make)
 
     def support_search(
         self,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symbolic import evolve, features, gram, tuned
+from symbolic import banks, evolve, features, gram, tuned
 from symbolic.backends.base import DEFAULT_OPERATORS
 from symbolic.expression import (
     Apply,
@@ -145,3 +145,27 @@ def test_grafts_taken_together_move_gradients_as_each_does_alone() -> None:
             moved = gradient_by_constants(tree, field_.targets.points[:20], at=(at,))[:, :, 0]
             turned = gram.turn(moved[None], field_.targets.directions[:20])[0]
             np.testing.assert_allclose(slope, turned, rtol=1e-13, atol=1e-13)
+
+
+def test_a_bank_is_made_once_for_the_same_points() -> None:
+    points, other = np.random.default_rng(0).uniform(-1, 1, (2, 30, 2))
+    made: list[np.ndarray] = []
+
+    def bank(at: np.ndarray, what: str = "atoms") -> features.Bank:
+        def make() -> features.Bank:
+            made.append(at)
+            return features.variables_bank(at, (0, 1))
+
+        return banks.kept(at, (what, "test"), make)
+
+    first = bank(points)
+    assert bank(points.copy()) is first
+    assert bank(other) is not first
+    assert bank(points, "else") is not first
+    assert len(made) == 3
+    for k in range(banks.KEPT):
+        bank(points + k)
+    assert bank(points, "else") is not first
+    assert len(banks._BANKS) == banks.KEPT
+    with pytest.raises(ValueError, match="read-only"):
+        first.values[0] = 0.0

@@ -81,8 +81,11 @@ def _shown(mathml: str) -> tuple[str, ...] | None:
     root = _parsed(mathml)
     if root is None or root.tag != "math":
         return None
-    _show_products(root)
-    return tuple(_chunks(root))
+    try:
+        _show_products(root)
+        return tuple(_chunks(root))
+    except RecursionError:  # a thousand roots one in another: foreign, and no formula that a reader wants typeset
+        return None
 
 
 def _show_products(root: ElementTree.Element) -> None:

@@ -78,6 +78,11 @@ def test_what_is_no_formula_is_shown_as_text(broken: str) -> None:
     )
 
 
+def test_a_formula_nested_too_deep_is_shown_as_text() -> None:
+    deep = "<math>" + "<msqrt>" * 1400 + "<mi>x</mi>" + "</msqrt>" * 1400 + "</math>"
+    assert "formula-text" in formula(deep, "a root")
+
+
 def test_named_entities_of_html_are_understood() -> None:
     assert "\u2062" in formula("<math><mn>2</mn><mo>&InvisibleTimes;</mo><mi>x</mi></math>")
     assert "&lt;" in formula("<math><mi>x</mi><mo>&lt;</mo><mn>1</mn></math>")

@@ -171,7 +171,7 @@ def main() -> None:
     made = [section(s, asked.smoke, asked.gpex, start + MOST_SECONDS) for s in chosen]
     took = time.perf_counter() - start
     text = (
-        "# Benchmarks\n\n"
+        "---\nhide:\n  - toc\n---\n\n# Benchmarks\n\n"
         "Written by `make bench`; nothing here is typed by hand. Figures are medians, with the whole range over seeds "
         "or repeats in brackets. Ratios are within one run, on one machine, one thread for every contender. Losses are "
         "printed as losses. A tool that is not installed is named as not measured.\n\n"

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from peers import table
 
+from interpret.commands import terminal
 from interpret.explanation import (
     ExamplePart,
     FormulaPart,
@@ -39,6 +40,8 @@ from interpret.runs.writing import entry
 from interpret.store import Run, create_run, open_run
 
 TEMPLATES = 500
+#: Bounds at FULL neurons: CPU seconds of opening and of any query, size of the file.
+FULL, OPENING, QUERY, MEGABYTES = 100_000, 0.2, 0.5, 1000
 NAMES = tuple(f"x{i}" for i in range(12))
 SHAPES = (
     "x{a}*x{b}",
@@ -51,11 +54,13 @@ QUERIES: dict[str, tuple[str | None, dict[str, object]]] = {
     "one address": ("layer0.fc[77]", {}),
     "glob": ("layer0.*", {}),
     "range of units": ("layer0.fc[100:200]", {}),
+    "range of units anywhere": ("*[0:50]", {}),
     "all": (None, {}),
     "sorted, limit 10": (None, {"sort": "r2", "limit": 10}),
     "uses": (None, {"uses": "x3"}),
     "uses and has": (None, {"uses": ["x3", "x5"], "has": ["sin"]}),
     "verdict": (None, {"verdict": "EXACT"}),
+    "model": (None, {"model": "net:model"}),
     "data and model": (None, {"data": "dddd", "model": "net:model"}),
     "min_alignment": (None, {"min_alignment": 0.999}),
     "where": (None, {"where": "r2 > 0.9 and terms <= 2 or address ~ '*[7]'"}),
@@ -160,6 +165,7 @@ def timed(folder: Path, repeats: int = 3) -> dict[str, float]:
             )  # type: ignore[misc]
         run.query(limit=1)
         found["all, as a DataFrame"] = min(_seconds(run.query) for _ in range(repeats))
+        found["all, as CSV"] = min(_seconds(lambda: terminal.csv_text(run.table())) for _ in range(repeats))
     return {name: round(value, 4) for name, value in found.items()}
 
 
@@ -228,6 +234,21 @@ def main() -> None:
             "store_one_neuron": single(),
         }
         print(json.dumps(figures) if asked.json else tables(figures))
+    if asked.neurons >= FULL and (over := beyond(figures)):
+        sys.exit("beyond the bounds: " + "; ".join(over))
+
+
+def beyond(figures: dict[str, Any]) -> list[str]:
+    """What takes longer, or is larger, than a run of FULL neurons may."""
+    over = []
+    for name, seconds in figures["cpu_s"].items():
+        # Writing CSV is more than a query.
+        bound = OPENING if name == "open" else QUERY
+        if seconds > bound and name != "all, as CSV":
+            over.append(f"{name} takes {seconds:.3f} s, more than {bound:g} s")
+    if figures["megabytes"] >= MEGABYTES:
+        over.append(f"the file has {figures['megabytes']:,.0f} MB, the bound is {MEGABYTES:,}")
+    return over
 
 
 def tables(figures: dict[str, Any]) -> str:

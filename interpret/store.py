@@ -21,7 +21,7 @@ from interpret.errors import StoreDamaged, UnknownNeuron
 from interpret.runs.answers import Answer, uncollected
 from interpret.runs.query import select
 from interpret.runs.rows import natural, text
-from interpret.runs.schema import connect, named_errors, transaction
+from interpret.runs.schema import connect, decoding, named_errors, transaction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 #: Neurons that a notebook shows of a run.
 _IN_NOTEBOOK = 25
 _LATEST = "FROM latest l JOIN neuron n ON n.id = l.neuron"
+
+
+def _text(value: object) -> str:
+    """A stored text.
+
+    Raises:
+        TypeError: damage made something else of it.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def create_run(path: str | Path, meta: Mapping[str, Any] | None = None) -> Run:
@@ -128,7 +139,7 @@ class Run:
         """What the run remembers of itself."""
         with self.reading():
             rows = self.connection.execute("SELECT key, value FROM meta").fetchall()
-        return {row["key"]: json.loads(row["value"]) for row in rows}
+            return {row["key"]: json.loads(row["value"]) for row in rows}
 
     def _remember(self, meta: Mapping[str, Any]) -> None:
         rows = [(key, json.dumps(value, default=str)) for key, value in meta.items()]
@@ -137,8 +148,8 @@ class Run:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Errors of the database or the disk come out as ours."""
-        with named_errors(self.path):
+        """Errors of the database or the disk come out as ours, and so does what cannot be decoded."""
+        with decoding(self.path):
             yield
 
     @contextmanager
@@ -159,7 +170,7 @@ class Run:
         """Every neuron of the run, in counting order."""
         with self.reading():
             rows = self.connection.execute(f"SELECT n.address {_LATEST} ORDER BY n.sort, n.id").fetchall()
-        return [row[0] for row in rows]
+            return [_text(row[0]) for row in rows]
 
     def entries(self) -> list[tuple[str, str]]:
         """(network's title, address) of every neuron, in counting order."""
@@ -167,7 +178,7 @@ class Run:
             rows = self.connection.execute(
                 f"SELECT n.model, n.address {_LATEST} ORDER BY n.sort, n.id"
             ).fetchall()
-        return [(row[0], row[1]) for row in rows]
+            return [(_text(row[0]), _text(row[1])) for row in rows]
 
     def mixed(self, model: str, data_hash: str, model_hash: str) -> str:
         """What a person should know before explaining that network from that data into this run; "" when
@@ -323,7 +334,7 @@ class Run:
 
     def pack(self, key: str) -> dict[str, np.ndarray]:
         """Arrays of a stored pack (codec.Reader)."""
-        with named_errors(self.path):
+        with self.reading():
             return self.files.read(key)
 
     def blob(self, key: str) -> bytes:
@@ -336,7 +347,7 @@ class Run:
         :func:`interpret.runs.query.select`.
         """
         with self.reading(), uncollected():
-            return select(self.connection, pattern, **filters)
+            return select(self.connection, pattern, str(self.path), **filters)
 
     def query(
         self,

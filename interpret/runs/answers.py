@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from interpret.runs.schema import FIGURES, TEXTS
+from interpret.runs.schema import FIGURES, TEXTS, decoding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,8 @@ WHOLE = frozenset({"complexity", "terms", "examples", "points_used", "points_dro
 #: What is fetched of each neuron: joined texts, revision, packed figures.
 FETCHED = ("texts", "revision", "figures")
 _NAN = float("nan")
+_SIZE = 8 * len(FIGURES)
+_UNPACK = struct.Struct(f"<{len(FIGURES)}d").unpack
 #: Between joined texts; within them, spelled as a space.
 _MARK = "\x1f"
 
@@ -71,6 +74,23 @@ def unpack(packed: bytes) -> dict[str, float | int | None]:
     return found
 
 
+#: Figures after the texts and the revision, as ``_row`` lines them up, in the order of ANSWER.
+_lined_up = itemgetter(*((*TEXTS, "revision", *FIGURES).index(name) for name in ANSWER))
+_WHOLE_AT = tuple(i for i, name in enumerate(FIGURES) if name in WHOLE)
+
+
+def _row(fetched: tuple[Any, ...]) -> tuple[Any, ...]:
+    texts, revision, packed = fetched
+    parts = texts.split(_MARK)
+    figures: list[Any] = [None if v != v else v for v in _UNPACK(packed.ljust(_SIZE, b"\xff"))]
+    for i in _WHOLE_AT:
+        if figures[i] is not None:
+            figures[i] = int(figures[i])
+    if len(parts) != len(TEXTS) or type(revision) is not int or len(packed) % 8:
+        raise ValueError("a neuron's row lacks texts or figures")
+    return _lined_up((*parts, revision, *figures))  # type: ignore[no-any-return]
+
+
 class Rows(Protocol):
     """Rows under named columns."""
 
@@ -104,29 +124,41 @@ class Answer:
 
     columns = ANSWER
 
-    def __init__(self, fetched: list[tuple[Any, ...]], single: bool = False, filtered: bool = False) -> None:
-        self._fetched, self.single, self.filtered = fetched, single, filtered
+    def __init__(
+        self, fetched: list[tuple[Any, ...]], single: bool = False, filtered: bool = False, run: str = ""
+    ) -> None:
+        self._fetched, self.single, self.filtered, self._run = fetched, single, filtered, run
 
     def __len__(self) -> int:
         return len(self._fetched)
 
     @cached_property
     def rows(self) -> list[tuple[Any, ...]]:
-        """One tuple per neuron, in the order of ``columns``; None where a figure is unknown."""
-        found = []
-        for texts, revision, packed in self._fetched:
-            values: dict[str, Any] = dict(zip(TEXTS, texts.split(_MARK), strict=True))
-            values |= unpack(packed) | {"revision": revision}
-            found.append(tuple(values[name] for name in ANSWER))
-        return found
+        """One tuple per neuron, in the order of ``columns``; None where a figure is unknown.
+
+        Raises:
+            StoreDamaged: a row is not what was written.
+        """
+        with decoding(self._run), uncollected():
+            return list(map(_row, self._fetched))
 
     def frame(self) -> pd.DataFrame:
-        """A DataFrame with a row per neuron; NaN where a figure is unknown."""
+        """A DataFrame with a row per neuron; NaN where a figure is unknown.
+
+        Raises:
+            StoreDamaged: a row is not what was written.
+        """
+        with decoding(self._run):
+            return self._frame()
+
+    def _frame(self) -> pd.DataFrame:
         import numpy as np
         import pandas as pd
 
-        size, count = 8 * len(FIGURES), len(self._fetched)
-        packed = b"".join([row[2].ljust(size, b"\xff") for row in self._fetched])
+        count, marks = len(self._fetched), len(TEXTS) - 1
+        if not all(len(row[2]) % 8 == 0 and row[0].count(_MARK) == marks for row in self._fetched):
+            raise ValueError("a neuron's row lacks texts or figures")
+        packed = b"".join([row[2].ljust(_SIZE, b"\xff") for row in self._fetched])
         figures = np.frombuffer(packed, "<f8").reshape(count, len(FIGURES))
         joined = _MARK.join([row[0] for row in self._fetched])
         texts = np.array(joined.split(_MARK) if count else [], dtype=object).reshape(count, len(TEXTS))

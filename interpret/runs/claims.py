@@ -219,12 +219,15 @@ def failures(run: Run, plan: int | None = None) -> list[Failure]:
     with run.reading():
         rows = run.connection.execute(sql, () if plan is None else (plan,)).fetchall()
         plans = run.connection.execute("SELECT id, settings FROM plan").fetchall() if rows else []
-    titles = {row["id"]: _title(row["settings"]) for row in plans}
-    last: dict[tuple[str, str], sqlite3.Row] = {}
-    for row in rows:  # by growing plan: what came of an address at last
-        key = titles[row["plan"]], row["address"]
-        last.pop(key, None)
-        last[key] = row
+        titles = {row["id"]: _title(row["settings"]) for row in plans}
+        last: dict[tuple[str, str], sqlite3.Row] = {}
+        for row in rows:  # by growing plan: what came of an address at last
+            for name in ("address", "error", "message"):
+                if not isinstance(row[name], str | None):
+                    raise TypeError(f"{row[name]!r} is no text")
+            key = titles[row["plan"]], row["address"]
+            last.pop(key, None)
+            last[key] = row
     return [
         Failure(row["address"], row["error"], row["message"], row["attempts"], title)
         for (title, _), row in last.items()
@@ -239,7 +242,7 @@ def _title(settings: str) -> str:
     try:
         order = json.loads(settings)
         return str(order.get("title") or title_of(str(order.get("model", ""))))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         return ""
 
 

@@ -59,7 +59,11 @@ class ArrayFiles:
             )
 
     def _create(self, path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder, path.parent):
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                # A folder is there after a power failure when the one around it was synced.
+                _sync(folder.parent)
         temporary = beside(path)
         try:
             with temporary.open("xb") as stream:

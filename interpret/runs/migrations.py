@@ -75,6 +75,34 @@ UPDATE neuron SET (data_hash, model_hash) =
 UPDATE neuron SET texts = texts || char(31) || data_hash || char(31) || model_hash;
 {next(line for line in _TRIGGERS.splitlines() if "neuron_keeps_UPDATE" in line)}
 """
+#: Signatures without variables that move nothing; and what distinguishes networks and data is found by an index.
+_LEAN = """
+UPDATE signature SET (variables, body) = (lean(variables, body, 0), lean(variables, body, 1));
+CREATE INDEX neuron_by_origin ON neuron (model, model_hash, data_hash);
+"""
+
+
+def lean(variables: str, body: bytes, part: int) -> str | bytes:
+    """Part 0 or 1 of a signature without the variables whose gradient is zero everywhere (used by the fourth
+    step); one that cannot be read stays.
+    """
+    # A gradient of zero is zero in every bit but the sign; a signature has a row for each point.
+    try:
+        names = json.loads(variables)
+        count = len(names)
+        values = [body[2 * i : 2 * i + 2] for i in range(len(body) // 2)]
+        moves = [any(_moves(v) for v in values[i::count]) for i in range(count)]
+        if part == 0:
+            return json.dumps([n for n, m in zip(names, moves, strict=True) if m])
+        return b"".join(v for i, v in enumerate(values) if moves[i % count])
+    except (ValueError, TypeError, ZeroDivisionError):
+        return body if part else variables
+
+
+def _moves(half: bytes) -> bool:
+    """Whether a float16 is a number other than zero."""
+    bits = int.from_bytes(half, "little") & 0x7FFF
+    return 0 < bits < 0x7C00
 
 
 def origin(body: bytes | None, name: str) -> str:
@@ -86,6 +114,6 @@ def origin(body: bytes | None, name: str) -> str:
 
 
 #: Version n is reached from n − 1 by MIGRATIONS[n − 1]; a new run goes through all of them.
-MIGRATIONS = (_TABLES + _TRIGGERS, _SIGNATURES, _ORIGINS)
+MIGRATIONS = (_TABLES + _TRIGGERS, _SIGNATURES, _ORIGINS, _LEAN)
 #: What ``PRAGMA user_version`` says after the last step.
 VERSION = len(MIGRATIONS)

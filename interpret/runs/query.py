@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 from interpret.errors import QueryError
@@ -56,12 +58,15 @@ class Filters:
     revisions: bool = False
 
 
-def select(connection: sqlite3.Connection, pattern: str | None = None, **filters: Any) -> Answer:
+def select(
+    connection: sqlite3.Connection, pattern: str | None = None, run: str = "", **filters: Any
+) -> Answer:
     """Neurons that pass every filter.
 
     Args:
         connection: an open run's database.
         pattern: an address, with ``*``, ``?`` and unit ranges such as ``fc1[2:5]``.
+        run: what to call the run where a row turns out damaged.
         filters: see :class:`Filters`.
 
     Raises:
@@ -74,7 +79,7 @@ def select(connection: sqlite3.Connection, pattern: str | None = None, **filters
     if pattern is not None:
         conditions.append(_address(connection, pattern))
     rows = _run(connection, conditions, asked)
-    return Answer(rows, pattern is not None and literal(pattern), filtered)
+    return Answer(rows, pattern is not None and literal(pattern), filtered, run)
 
 
 def _conditions(connection: sqlite3.Connection, asked: Filters) -> list[_Filter]:
@@ -88,6 +93,8 @@ def _conditions(connection: sqlite3.Connection, asked: Filters) -> list[_Filter]
         found.append(_origin(connection, asked))
     if asked.where is not None:
         condition = grammar.parse(asked.where)
+        matchers = lru_cache(maxsize=None)(glob)
+        connection.create_function("matches", 2, lambda v, p: matchers(p)(v), deterministic=True)
         found.append(_Filter(condition.sql, condition.values))
     if asked.like is not None:
         found.append(_alike(connection, asked.like))
@@ -99,15 +106,16 @@ def _origin(connection: sqlite3.Connection, asked: Filters) -> _Filter:
     parts, values = [], []
     if asked.model is not None:
         names.check_model(connection, asked.model)
-        parts.append("(model = ? OR (length(?) > 3 AND substr(model_hash, 1, length(?)) = ?))")
+        parts.append("(n.model = ? OR (length(?) > 3 AND substr(n.model_hash, 1, length(?)) = ?))")
         values += [text(asked.model)] * 4
     if asked.data is not None:
         names.check_data(connection, asked.data)
-        parts.append("substr(data_hash, 1, length(?)) = ?")
+        parts.append("substr(n.data_hash, 1, length(?)) = ?")
         values += [text(asked.data)] * 2
-    newest = "id" if asked.revisions else "max(id)"
-    group = "" if asked.revisions else " GROUP BY model, address"
-    return _Filter(f"n.id IN (SELECT {newest} FROM neuron WHERE {' AND '.join(parts)}{group})", tuple(values))
+    if asked.revisions or _each_once(connection):
+        return _Filter("(" + " AND ".join(parts) + ")", tuple(values))
+    newest = f"SELECT max(n.id) FROM neuron n WHERE {' AND '.join(parts)} GROUP BY n.model, n.address"
+    return _Filter(f"n.id IN ({newest})", tuple(values))
 
 
 def _alike(connection: sqlite3.Connection, formula: str) -> _Filter:
@@ -123,6 +131,14 @@ def _known(filters: dict[str, Any]) -> dict[str, Any]:
     for name in filters:
         if name not in known:
             raise QueryError(f"query has no filter {name!r}; it has pattern, {', '.join(known)}")
+    for name in ("uses", "has", "verdict"):
+        if not all(isinstance(word, str) for word in _listed(filters.get(name))):
+            raise QueryError(f"{name} is a name or a list of names; {filters[name]!r} came")
+    for name in ("where", "like", "model", "data", "sort"):
+        if not isinstance(filters.get(name), str | None):
+            raise QueryError(f"{name} is a text; {filters[name]!r} came")
+    if not isinstance(filters.get("min_alignment"), Real | None):
+        raise QueryError(f"min_alignment is a number; {filters['min_alignment']!r} came")
     limit = filters.get("limit")
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise QueryError(f"limit is a number of rows, 0 or more; {limit!r} came")
@@ -160,7 +176,11 @@ def _order(asked: Filters) -> str:
 
 
 def _listed(value: str | Sequence[str] | None) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
+    if value is None or isinstance(value, str):
+        return [] if value is None else [value]
+    if not isinstance(value, Iterable):
+        raise QueryError(f"a name or a list of names is wanted; {value!r} came")
+    return list(value)
 
 
 def _symbols(kind: str, wanted: Sequence[str]) -> list[_Filter]:
@@ -195,28 +215,79 @@ def _address(connection: sqlite3.Connection, pattern: str) -> _Filter:
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Whether an address matches: ranges stand for whole numbers, ``*`` and ``?`` for any text, spaces for
     nothing.
+
+    Between stars stand pieces without one. Each is looked for behind the one before it, as early as possible, and
+    never again: no pattern makes it slow.
     """
-    plain = spaceless(text(pattern))
+    first, *others = map(_piece, re.split(r"\*+", spaceless(text(pattern))))
+    if not others:
+        return lambda address: first(spaceless(address), 0, True, True) >= 0
+    *middle, last = others
+
+    def match(address: str) -> bool:
+        plain = spaceless(address)
+        at = first(plain, 0, True, False)
+        for piece in middle:
+            if at < 0:
+                return False
+            at = piece(plain, at, False, False)
+        return at >= 0 and last(plain, at, False, True) >= 0
+
+    return match
+
+
+def _piece(plain: str) -> Callable[[str, int, bool, bool], int]:
+    """Where a piece of a pattern that is found in a text from a place on ends, or −1; ``here`` wants it at that
+    place, ``whole`` up to the end of the text.
+    """
     parts, ranges, at = [], [], 0
     for found in _SLICE.finditer(plain):
         parts += [_wild(plain[at : found.start()]), r"(\d+)"]
         ranges.append((int(found[1] or 0), int(found[2]) if found[2] else None))
         at = found.end()
-    form = re.compile("".join([*parts, _wild(plain[at:])]), re.DOTALL)
+    form = "".join([*parts, _wild(plain[at:])])
+    free, ending = re.compile(form, re.DOTALL), re.compile(form + r"\Z", re.DOTALL)
 
-    def match(address: str) -> bool:
-        found = form.fullmatch(spaceless(address))
-        if found is None:
-            return False
-        return all(
-            low <= int(unit) and (high is None or int(unit) < high)
-            for (low, high), unit in zip(ranges, found.groups(), strict=True)
-        )
+    def find(address: str, start: int, here: bool, whole: bool) -> int:
+        if not form:
+            return (
+                len(address) if whole and (not here or len(address) == start) else start if not whole else -1
+            )
+        asked = ending if whole else free
+        seek = asked.match if here else asked.search
+        while (hit := seek(address, start)) is not None:
+            if all(low <= int(unit) and (high is None or int(unit) < high)
+                   for (low, high), unit in zip(ranges, hit.groups(), strict=True)):  # fmt: skip
+                return hit.end()
+            if here:
+                break
+            start = hit.start() + 1
+        return -1
+
+    return find
+
+
+def _wild(text: str) -> str:
+    """A regular expression of a piece without stars."""
+    return re.escape(text).replace(r"\?", ".")
+
+
+def glob(pattern: str) -> Callable[[str], bool]:
+    """SQLite's GLOB with ``*`` and ``?`` alone, though in linear time."""
+    first, *others = map(_piece_of_text, re.split(r"\*+", pattern))
+    if not others:
+        return lambda value: first.fullmatch(value) is not None
+    *middle, last = others
+    tail = re.compile(last.pattern + r"\Z", re.DOTALL)
+
+    def match(value: str) -> bool:
+        hit = first.match(value)
+        for piece in middle:
+            hit = None if hit is None else piece.search(value, hit.end())
+        return hit is not None and tail.search(value, hit.end()) is not None
 
     return match
 
 
-def _wild(text: str) -> str:
-    """A regular expression: stars that follow one another are one, so that no text makes it slow."""
-    plain = re.escape(re.sub(r"\*+", "*", text))
-    return plain.replace(r"\*", ".*").replace(r"\?", ".")
+def _piece_of_text(text: str) -> re.Pattern[str]:
+    return re.compile(_wild(text), re.DOTALL)

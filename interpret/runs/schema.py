@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from interpret.errors import InterpretError, StoreDamaged, StoreError, StoreLocked
-from interpret.runs.migrations import MIGRATIONS, VERSION, origin
+from interpret.runs.migrations import MIGRATIONS, VERSION, lean, origin
 from interpret.runs.temporary import beside
 
 DATABASE = "run.sqlite"
@@ -23,6 +25,8 @@ DATABASE = "run.sqlite"
 APPLICATION = 0x74777363
 #: Seconds to wait for another process before StoreLocked.
 PATIENCE = 60.0
+#: Free bytes of a disk that is full: less than SQLite takes at once.
+_LITTLE = 2**20
 
 #: Figures of a neuron that queries filter and sort by, all REAL or INTEGER, NULL where unknown.
 FIGURES = (
@@ -85,6 +89,20 @@ def named_errors(path: Path) -> Iterator[None]:
         raise _system(error, path) from error
 
 
+@contextmanager
+def decoding(path: Path | str) -> Iterator[None]:
+    """``named_errors`` around code that does nothing but make something of what the database holds: what it
+    cannot be made of, it was not written as.
+    """
+    try:
+        with named_errors(Path(path)):
+            yield
+    except InterpretError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError, struct.error) as error:
+        raise _named(error, Path(path)) from error
+
+
 def _named(error: Exception, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -99,6 +117,8 @@ def _named(error: Exception, path: Path) -> StoreError:
             f"{path}: the run's database cannot be opened or written ({error}). Check its permissions."
         )
     if code.startswith("SQLITE_IOERR"):
+        if _is_full(path):
+            return _full(path)
         return StoreError(
             f"{path}: reading or writing the run's database failed ({error}). Every neuron committed before "
             f"is "
@@ -109,6 +129,14 @@ def _named(error: Exception, path: Path) -> StoreError:
         f"folder from "
         f"a copy, or copy what is left with: sqlite3 {path.name}/{DATABASE} .recover"
     )
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk is; SQLite calls it an error of input and output where it extends a file by mapping it."""
+    there = next((p for p in (path, *path.absolute().parents) if p.exists()), None)
+    with suppress(OSError):
+        return there is not None and shutil.disk_usage(there).free < _LITTLE
+    return False
 
 
 def _full(path: Path) -> StoreError:
@@ -145,13 +173,13 @@ def connect(folder: Path, *, create: bool = False, patience: float = PATIENCE) -
                 f"{folder}: no run here (there is no {DATABASE}). `twinscope explain --out` makes one."
             )
         _check_header(file)
+        check_log(folder)
         connection = _open(file, patience)
         try:
-            _prepare(connection, folder)
+            return _prepare(connection, folder, _writable(file))
         except BaseException:
             connection.close()
             raise
-        return connection
 
 
 def _create(file: Path) -> None:
@@ -187,25 +215,45 @@ def _check_header(file: Path) -> None:
         )
 
 
+def check_log(folder: Path) -> None:
+    """Refuse a damaged write-ahead log before SQLite, which would drop all behind the damage, sees it."""
+    file = folder / DATABASE
+    if not _has_wal(file):
+        return
+    from interpret.runs.wal import damage
+
+    found = damage(file.with_name(file.name + "-wal"))
+    if found:
+        raise StoreDamaged(
+            f"{folder}: {DATABASE}-wal, which holds the neurons stored last, is damaged: {found}. Nothing was "
+            f"changed, and no other program should open the run, for SQLite drops what follows the damage. "
+            f"Restore the file from a copy. To go on with what stands before the damage, copy the folder and "
+            f"run in the copy: sqlite3 {DATABASE} 'PRAGMA wal_checkpoint'"
+        )
+
+
+def _writable(file: Path) -> bool:
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
 def _open(file: Path, patience: float) -> sqlite3.Connection:
     from urllib.parse import quote
 
     mode = "rw"
-    if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+    if not _writable(file):
         mode = "ro" if _has_wal(file) else "ro&immutable=1"
     uri = f"file:{quote(str(file.resolve()))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
 
 
 def _has_wal(file: Path) -> bool:
-    wal = file.with_name(file.name + "-wal")
-    return wal.exists() and wal.stat().st_size > 0
+    try:
+        return file.with_name(file.name + "-wal").stat().st_size > 0
+    except FileNotFoundError:  # another process closed the run just now
+        return False
 
 
-def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
+def _prepare(connection: sqlite3.Connection, folder: Path, writable: bool) -> sqlite3.Connection:
     version = _version(connection)
     if version > VERSION:
         raise StoreError(
@@ -213,7 +261,21 @@ def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
             f"{VERSION}. Upgrade twinscope; nothing was changed."
         )
     if version < VERSION:
+        connection = connection if writable else _copied(connection)
         _migrate(connection)
+        connection.execute(f"PRAGMA query_only = {'OFF' if writable else 'ON'}")
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _copied(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """A private copy, which goes when it is closed: an older run that may only be read is migrated there."""
+    copy = sqlite3.connect("", isolation_level=None)
+    with closing(connection):
+        connection.backup(copy)
+    return copy
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -223,6 +285,7 @@ def _version(connection: sqlite3.Connection) -> int:
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up, all steps in one transaction; whoever comes second finds it done."""
     connection.create_function("origin", 2, origin, deterministic=True)
+    connection.create_function("lean", 3, lean, deterministic=True)
     with transaction(connection):
         version = _version(connection)
         for step in MIGRATIONS[version:]:

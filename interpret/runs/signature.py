@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpret.errors import ExpressionError
-from interpret.outcome import EXACT_MISALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
 POINTS = 32
 #: Fewer points than this at which both formulas have a gradient decide nothing.
 _ENOUGH = 8
+#: Misalignment below which two formulas are one concept. Both are exact here, unlike a fit to a network: all that
+#: may differ is the rounding of printed constants (7 digits) and of float16 (below 1e-7). A ratio of constants
+#: that is off by 2 % passes, by 5 % (misalignment 3e-4 for x0 + x1) it does not.
+SAME = 1e-4
 
 
 def signature(formula: FormulaPart) -> tuple[str, bytes] | None:
@@ -62,7 +65,13 @@ def _signed(tree: Tree, names: Sequence[str]) -> tuple[str, bytes] | None:
         unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
     if np.isfinite(unit).all(1).sum() < _ENOUGH:
         return None
-    return json.dumps([names[i] for i in order]), unit.astype("<f2").tobytes()
+    return lean([names[i] for i in order], unit.astype("<f2"))
+
+
+def lean(names: list[str], unit: NDArray[np.float16]) -> tuple[str, bytes]:
+    """A signature without the variables that move nothing at any point, such as x2 in ``x0 + 0*x2``."""
+    moves = ((unit != 0) & np.isfinite(unit)).any(0)
+    return json.dumps([n for n, m in zip(names, moves, strict=True) if m]), unit[:, moves].tobytes()
 
 
 @lru_cache(maxsize=4096)
@@ -77,8 +86,8 @@ def _coordinates(name: str) -> NDArray[np.float64]:
 def alike(connection: sqlite3.Connection, text: str) -> set[int]:
     """Ids of the neurons whose formula encodes the concept of ``text``.
 
-    Two count as one when their misalignment over the fixed points, 1 − |mean cos|, is below
-    EXACT_MISALIGNMENT.
+    Two count as one when they depend on the same variables and their misalignment over the fixed points,
+    1 − |mean cos|, is below SAME.
 
     Raises:
         ExpressionError: the text is no formula over the variables that the run's formulas have, or has none.
@@ -97,14 +106,21 @@ def alike(connection: sqlite3.Connection, text: str) -> set[int]:
     if not rows:
         return set()
     width = len(json.loads(found[0]))
-    ours = np.frombuffer(found[1], "<f2").reshape(POINTS, width).astype(np.float32)
-    theirs = np.frombuffer(b"".join(row[1] for row in rows), "<f2").reshape(len(rows), POINTS, width)
-    cosines = np.einsum("npv,pv->np", theirs.astype(np.float32), ours)
+    ours = _units(found[1], 1, width)[0]
+    theirs = _units(b"".join(row[1] for row in rows), len(rows), width)
+    cosines = np.einsum("npv,pv->np", theirs, ours)
     known = np.isfinite(cosines)
     count = known.sum(1)
     mean = np.where(known, cosines, 0.0).sum(1) / np.maximum(count, 1)
-    same = (count >= _ENOUGH) & (1.0 - np.abs(mean) < EXACT_MISALIGNMENT)
+    same = (count >= _ENOUGH) & (1.0 - np.abs(mean) < SAME)
     return {int(row[0]) for row, one in zip(rows, same, strict=True) if one}
+
+
+def _units(stored: bytes, count: int, width: int) -> NDArray[np.float32]:
+    """Stored gradients, of length one again after their rounding."""
+    found = np.frombuffer(stored, "<f2").reshape(count, POINTS, width).astype(np.float32)
+    with np.errstate(all="ignore"):
+        return found / np.sqrt(np.einsum("npv,npv->np", found, found))[..., None]  # type: ignore[no-any-return]
 
 
 def _names(connection: sqlite3.Connection) -> list[str]:

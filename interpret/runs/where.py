@@ -28,6 +28,8 @@ from interpret.runs.schema import FIGURES, TEXTS
 #: Columns that a condition may name; all but TEXTS are numbers.
 COLUMNS = (*TEXTS, *FIGURES, "revision")
 _LONGEST, _DEEPEST, _MOST = 10_000, 40, 200
+#: SQLite tries every length of every star, which takes for ever with many; more are matched by ``matches``.
+_STARS = 2
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<word>[A-Za-z_][A-Za-z_0-9]*)
@@ -201,6 +203,8 @@ class _Parser:
         if sign.text == "~":
             if not left.is_text:
                 raise self._error("~ matches text", sign.at)
+            if sum(str(value).count("*") for value in right.values) > _STARS or not right.values:
+                return Condition(f"matches({left.sql}, {right.sql})", (*left.values, *right.values))
             return Condition(f"({left.sql} GLOB {right.sql})", (*left.values, *map(_glob, right.values)))
         return Condition(f"({left.sql} {_SQL[sign.text]} {right.sql})", (*left.values, *right.values))
 

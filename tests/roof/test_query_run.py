@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interpret.commands import terminal
 from interpret.errors import ExpressionError, QueryError, UnknownNeuron
 from interpret.explanation import NeuronExplanation
 from interpret.runs.answers import ANSWER
-from interpret.runs.query import matcher
+from interpret.runs.query import glob, matcher
 from interpret.runs.schema import FIGURES, TEXTS
 from interpret.store import Run, create_run
 from symbolic.expression import to_json
@@ -97,6 +99,57 @@ def test_one_address_that_is_not_there(run: Run) -> None:
 
 def test_a_pattern_of_many_stars_is_not_slow() -> None:
     assert matcher("*" * 5000 + "b")("a" * 5000) is False
+    stars = "*e" * 12 + "*z"
+    assert matcher(stars)("e" * 160) is False and matcher(stars)("e" * 160 + "z") is True
+    assert glob(stars)("e" * 160) is False and glob(stars)("e" * 160 + "z") is True
+
+
+def test_a_condition_of_many_stars_is_not_slow(tmp_path: Path, make: Make) -> None:
+    with create_run(tmp_path) as run:
+        run.add(make("e" * 160 + "[0]"))
+        assert found(run, where='address ~ "' + "*e" * 12 + '*z"') == []
+        assert len(found(run, where='address ~ "' + "*e" * 12 + '*[0]"')) == 1
+        assert found(run, "*e" * 12 + "*z") == []
+        assert len(found(run, where="address ~ address")) == 1
+
+
+@given(st.text("ab[,0?*", max_size=7), st.text("ab[,0", max_size=9))
+def test_patterns_match_as_their_regular_expression(pattern: str, value: str) -> None:
+    form = "".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern)
+    expected = re.fullmatch(form, value) is not None
+    assert glob(pattern)(value) == expected
+    assert matcher(pattern)(value) == expected
+
+
+def test_a_range_behind_stars_is_looked_for_in_every_place() -> None:
+    match = matcher("*[0:5]*[7:]")
+    assert match("a[9].b[3].c[8]") and match("a[1].b[9].c[8]")
+    assert not match("a[9].b[8]") and not match("a[1].b[2]")
+    assert matcher("*[0:5]")("a[9].b[3]") and not matcher("*[0:5]")("a[3].b[9]")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("x0 + x1", "x0 + 1.05*x1", False),
+        ("x0 + x1", "x0 + 1.1*x1", False),
+        ("x0 + x1", "x0 + 1.2*x1", False),
+        ("x0^2 + x1^2", "x0^2 + 1.05*x1^2", False),
+        ("x0 + x1", "x0 + 1.000001*x1", True),
+        ("3.14159265*x0 + sin(x1)", "3.141593*x0 + sin(x1)", True),
+        ("x0*x1", "x0*x1 + x2 - x2", True),
+        ("x0*x1", "x0*x1 + 0*x2", True),
+        ("x0*x1", "x0*x1 + 0.2*x2", False),
+    ],
+)
+def test_concepts_are_the_same_up_to_rounding(
+    tmp_path: Path, make: Make, one: str, other: str, same: bool
+) -> None:
+    with create_run(tmp_path) as run:
+        for stored, asked in ((one, other), (other, one)):
+            address = f"fc[{len(run)}]"
+            run.add(with_formula(make(address), stored, ("x0", "x1", "x2")))
+            assert (address in found(run, like=asked)) == same
 
 
 def test_filters(run: Run) -> None:

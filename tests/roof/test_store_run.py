@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from interpret.commands import terminal
 from interpret.errors import InterpretError, StoreDamaged, StoreError, StoreLocked, UnknownNeuron
 from interpret.explanation import NeuronExplanation
-from interpret.runs import pictures, schema
+from interpret.runs import files, migrations, pictures, schema
+from interpret.runs.claims import Claims
 from interpret.runs.codec import encode, sha256
 from interpret.runs.migrations import MIGRATIONS, VERSION
 from interpret.runs.schema import DATABASE
+from interpret.runs.signature import lean
 from interpret.runs.temporary import clear
-from interpret.store import create_run, open_run
+from interpret.store import Run, create_run, open_run
 
 Make = Callable[..., NeuronExplanation]
 
@@ -138,6 +144,7 @@ def older(folder: Path, version: int) -> None:
     folder.mkdir()
     connection = sqlite3.connect(folder / DATABASE, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.create_function("origin", 2, migrations.origin)
     for step in MIGRATIONS[:version]:
         connection.executescript(step)
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION}")
@@ -157,6 +164,17 @@ def test_older_runs_are_migrated(tmp_path: Path, make: Make, version: int) -> No
             tuple(r) for r in new.connection.execute(shape)
         ]
         assert run.check() == []
+
+
+def test_signatures_of_older_runs_lose_what_moves_nothing() -> None:
+    gradients = np.zeros((4, 3), "<f2")
+    gradients[:, 0], gradients[1, 1], gradients[2] = 1.0, -0.5, np.nan
+    found = migrations.lean('["a", "b", "c"]', gradients.tobytes(), 0)
+    assert found == '["a", "b"]'
+    assert migrations.lean('["a", "b", "c"]', gradients.tobytes(), 1) == gradients[:, :2].tobytes()
+    assert lean(["a", "b", "c"], gradients) == (found, gradients[:, :2].tobytes())
+    for names, body in (("?", b"x"), ("[]", b""), ("7", b"")):
+        assert migrations.lean(names, body, 0) == names
 
 
 def test_newer_runs_are_refused(tmp_path: Path) -> None:
@@ -297,31 +315,157 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sound") / "run"
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_a_damaged_folder_gives_named_errors_and_stays_as_it_is(sound: Path, make: Make, data: Any) -> None:
+def every_verb(run: Run) -> None:
+    """Everything that reads a run; each must read or raise an error of ours."""
+    asking: list[Callable[[], object]] = [
+        run.addresses,
+        lambda: repr(run),
+        lambda: run.meta,
+        lambda: terminal.csv_text(run.table()),
+        lambda: run.table(None, sort="r2", where="r2 > 0 and claim ~ '*b*'"),
+        lambda: run.table("fc[0:2]", like="x0*x1 + sin(x3)", uses="x0", has="sin").rows,
+        lambda: run.table(None, uses="x9"),
+        lambda: run.table(None, model="net:model", data="dddd").rows,
+        run.query,
+        lambda: run.query("fc*", revisions=True, sort="formula"),
+        run.failures,
+        lambda: list(run.explanations()),
+        lambda: run.load("fc[0]", revision=1),
+        lambda: run.mixed("net:model", "e" * 16, "m" * 16),
+        run.check,
+    ]
+    for ask in asking:
+        with suppress(InterpretError):
+            ask()
+
+
+def filled(sound: Path, make: Make) -> Path:
+    """A run with revisions and failures, and an empty copy's place beside it."""
     if not sound.exists():
         with create_run(sound) as run:
             for i in range(3):
                 run.add(make(f"fc[{i}]"))
+            run.add(make("fc[0]", seed=3))
+            claims = Claims.register(run, "key", '{"model": "net.py:model"}', ["fc[0]", "err[0]"])
+            claims.fail(str(claims.take()), "DeadUnit", "dead")
+            assert run.check() == []
     victim = sound.with_name("victim")
     shutil.rmtree(victim, ignore_errors=True)
     shutil.copytree(sound, victim)
-    file = victim / DATABASE
-    content = bytearray(file.read_bytes())
+    return victim
+
+
+def asked_after(victim: Path, content: bytes) -> None:
+    """No error from inside, and the folder stays as it is."""
+    (victim / DATABASE).write_bytes(content)
+    before = snapshot(victim)
+    with suppress(InterpretError), open_run(victim) as run:
+        every_verb(run)
+    assert {k: v for k, v in snapshot(victim).items() if "-wal" not in k or v} == before
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_a_damaged_folder_gives_named_errors_and_stays_as_it_is(sound: Path, make: Make, data: Any) -> None:
+    victim = filled(sound, make)
+    content = bytearray((victim / DATABASE).read_bytes())
     for _ in range(data.draw(st.integers(1, 30))):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     cut = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
-    file.write_bytes(bytes(content[:cut]))
-    before = snapshot(victim)
-    try:
-        with open_run(victim) as run:
-            run.addresses()
-            run.table(None, sort="r2", where="r2 > 0")
-            for _ in run.explanations():
-                pass
-            run.check()
-    except InterpretError:
-        pass
-    after = snapshot(victim)
-    assert {k: v for k, v in after.items() if "-wal" not in k or v} == before
+    asked_after(victim, bytes(content[:cut]))
+
+
+def test_no_single_bit_gives_an_error_from_inside(sound: Path, make: Make) -> None:
+    victim = filled(sound, make)
+    content = (victim / DATABASE).read_bytes()
+    rng = random.Random(0)
+    # Bytes in use, so that most flips meet something.
+    for at in rng.sample([i for i in range(100, len(content)) if content[i]], 120):
+        altered = bytearray(content)
+        altered[at] ^= 1 << rng.randrange(8)
+        asked_after(victim, bytes(altered))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE neuron SET r2 = 0.5", "r2 not what"),
+        ("UPDATE neuron SET claim = 'lies' WHERE revision = 1", "claim not what"),
+        ("UPDATE neuron SET texts = replace(texts, 'EXACT', 'NONE')", "texts not what"),
+        ("UPDATE neuron SET figures = zeroblob(length(figures))", "figures not what"),
+        ("UPDATE neuron SET figures = 'text'", "figures not what"),
+        ("UPDATE neuron SET digest = 'x'", "digest not what"),
+        ("UPDATE frontier SET mse = 7", "frontier not what"),
+        ("UPDATE neighbor SET example = 7", "neighbors not what"),
+        ("DELETE FROM symbol WHERE name = 'x1'", "symbols not what"),
+        ("INSERT INTO signature VALUES (1, '[]', x'00')", "signature not what"),
+        ("UPDATE document SET body = 'x' WHERE neuron = 1", "fc[0]"),
+        ("UPDATE latest SET neuron = 1", "not the latest revision"),
+    ],
+)
+def test_a_check_compares_every_row_with_its_document(
+    tmp_path: Path, make: Make, change: str, said: str
+) -> None:
+    with create_run(tmp_path) as run:
+        run.add(make("fc[0]"))
+        run.add(make("fc[0]", seed=3))
+        assert run.check() == []
+        for (name,) in run.connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            run.connection.execute(f"DROP TRIGGER {name}")
+        run.connection.execute(change)
+        assert said in "\n".join(run.check())
+
+
+@pytest.mark.parametrize("change", [
+    "texts = replace(texts, char(31), '?')", "texts = 'x'", "texts = x'00'", "figures = x'0011'", "figures = 7",
+    "revision = 'x'", "figures = zeroblob(7 * 8 + 3)",
+])  # fmt: skip
+def test_rows_that_do_not_decode_are_damage(tmp_path: Path, make: Make, change: str) -> None:
+    with create_run(tmp_path) as run:
+        run.add(make())
+        run.connection.execute("DROP TRIGGER neuron_keeps_UPDATE")
+        run.connection.execute(f"UPDATE neuron SET {change}")
+        for ask in (lambda: run.table().rows, run.query):
+            with pytest.raises(StoreDamaged, match="not what was written"):
+                ask()
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_an_older_run_that_may_only_be_read_is_read(
+    tmp_path: Path, make: Make, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older(tmp_path / "run", version)
+    before = snapshot(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with open_run(tmp_path / "run") as run:
+        assert len(run.query()) == 0 and run.check() == []
+        with pytest.raises(StoreError, match="cannot be opened or written"):
+            run.add(make())
+    assert {k: v for k, v in snapshot(tmp_path).items() if "sqlite" in k} == before
+
+
+def test_an_io_error_on_a_full_disk_is_named_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+    with pytest.raises(StoreError, match="check the disk"), schema.named_errors(tmp_path):
+        raise error
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
+    with pytest.raises(StoreError, match="disk is full"), schema.named_errors(tmp_path / "absent" / "run"):
+        raise error
+
+
+def test_new_folders_of_arrays_are_synced(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "_sync", synced.append)
+    with create_run(tmp_path) as run:
+        run.add(make())
+    assert {tmp_path, tmp_path / "arrays"} <= set(synced)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interpret.runs.schema import FIGURES, TEXTS, decoding
@@ -156,14 +156,17 @@ class Answer:
         import pandas as pd
 
         count, marks = len(self._fetched), len(TEXTS) - 1
-        if not all(len(row[2]) % 8 == 0 and row[0].count(_MARK) == marks for row in self._fetched):
+        joined, revisions, packs = list(zip(*self._fetched, strict=True)) or [(), (), ()]
+        odd = any(length % 8 for length in set(map(len, packs)))
+        if odd or not set(map(methodcaller("count", _MARK), joined)) <= {marks}:
             raise ValueError("a neuron's row lacks texts or figures")
-        packed = b"".join([row[2].ljust(_SIZE, b"\xff") for row in self._fetched])
+        packed = b"".join([one.ljust(_SIZE, b"\xff") for one in packs])
         figures = np.frombuffer(packed, "<f8").reshape(count, len(FIGURES))
-        joined = _MARK.join([row[0] for row in self._fetched])
-        texts = np.array(joined.split(_MARK) if count else [], dtype=object).reshape(count, len(TEXTS))
+        texts = np.array(_MARK.join(joined).split(_MARK) if count else [], dtype=object).reshape(
+            count, len(TEXTS)
+        )
         columns: dict[str, Any] = {name: pd.Series(texts[:, i], dtype=object) for i, name in enumerate(TEXTS)}
-        columns["revision"] = np.array([row[1] for row in self._fetched], dtype=np.int64)
+        columns["revision"] = np.array(revisions, dtype=np.int64)
         for i, name in enumerate(FIGURES):
             values = figures[:, i]
             whole = name in WHOLE and bool(np.isfinite(values).all())

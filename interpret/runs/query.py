@@ -215,79 +215,65 @@ def _address(connection: sqlite3.Connection, pattern: str) -> _Filter:
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Whether an address matches: ranges stand for whole numbers, ``*`` and ``?`` for any text, spaces for
     nothing.
-
-    Between stars stand pieces without one. Each is looked for behind the one before it, as early as possible, and
-    never again: no pattern makes it slow.
     """
-    first, *others = map(_piece, re.split(r"\*+", spaceless(text(pattern))))
-    if not others:
-        return lambda address: first(spaceless(address), 0, True, True) >= 0
-    *middle, last = others
+    form = _compiled(spaceless(text(pattern)), _piece)
 
     def match(address: str) -> bool:
-        plain = spaceless(address)
-        at = first(plain, 0, True, False)
-        for piece in middle:
-            if at < 0:
-                return False
-            at = piece(plain, at, False, False)
-        return at >= 0 and last(plain, at, False, True) >= 0
+        if " " in address or not address.isprintable():
+            address = spaceless(address)
+        return form.fullmatch(address) is not None
 
     return match
 
 
-def _piece(plain: str) -> Callable[[str, int, bool, bool], int]:
-    """Where a piece of a pattern that is found in a text from a place on ends, or −1; ``here`` wants it at that
-    place, ``whole`` up to the end of the text.
+def glob(pattern: str) -> Callable[[str], bool]:
+    """SQLite's GLOB with ``*`` and ``?`` alone."""
+    form = _compiled(pattern, _wild)
+    return lambda value: form.fullmatch(value) is not None
+
+
+def _compiled(pattern: str, piece: Callable[[str], str]) -> re.Pattern[str]:
+    """Between stars stand pieces without one. Each is looked for behind the one before it, as early as possible,
+    and never again (the group is atomic): no pattern makes it slow.
     """
-    parts, ranges, at = [], [], 0
+    first, *others = map(piece, re.split(r"\*+", pattern))
+    middle = "".join(f"(?>.*?{one})" for one in others[:-1])
+    return re.compile(first + middle + (f".*?{others[-1]}" if others else ""), re.DOTALL)
+
+
+def _piece(plain: str) -> str:
+    """A regular expression of a piece of an address pattern."""
+    parts, at = [], 0
     for found in _SLICE.finditer(plain):
-        parts += [_wild(plain[at : found.start()]), r"(\d+)"]
-        ranges.append((int(found[1] or 0), int(found[2]) if found[2] else None))
+        parts += [_wild(plain[at : found.start()]), _from(found[1]), _below(found[2])]
         at = found.end()
-    form = "".join([*parts, _wild(plain[at:])])
-    free, ending = re.compile(form, re.DOTALL), re.compile(form + r"\Z", re.DOTALL)
+    return "".join([*parts, _wild(plain[at:])])
 
-    def find(address: str, start: int, here: bool, whole: bool) -> int:
-        if not form:
-            return (
-                len(address) if whole and (not here or len(address) == start) else start if not whole else -1
-            )
-        asked = ending if whole else free
-        seek = asked.match if here else asked.search
-        while (hit := seek(address, start)) is not None:
-            if all(low <= int(unit) and (high is None or int(unit) < high)
-                   for (low, high), unit in zip(ranges, hit.groups(), strict=True)):  # fmt: skip
-                return hit.end()
-            if here:
-                break
-            start = hit.start() + 1
-        return -1
 
-    return find
+def _from(low: str) -> str:
+    """A regular expression that looks ahead for a whole number of at least ``low``."""
+    digits = low.lstrip("0")
+    if not digits:
+        return "(?=[0-9])"
+    ways = [f"[1-9][0-9]{{{len(digits)},}}", digits]
+    for i, digit in enumerate(digits):
+        if digit < "9":
+            ways.append(f"{digits[:i]}[{int(digit) + 1}-9][0-9]{{{len(digits) - i - 1}}}")
+    return f"(?=0*(?:{'|'.join(ways)})(?![0-9]))"
+
+
+def _below(high: str) -> str:
+    """A regular expression of a whole number below ``high``; of any where that is empty."""
+    if not high:
+        return "[0-9]+"
+    digits = high.lstrip("0")
+    ways = [f"[0-9]{{1,{len(digits) - 1}}}"] if len(digits) > 1 else []
+    for i, digit in enumerate(digits):
+        if digit > "0":
+            ways.append(f"{digits[:i]}[0-{int(digit) - 1}][0-9]{{{len(digits) - i - 1}}}")
+    return f"0*(?:{'|'.join(ways)})(?![0-9])" if ways else "(?!)"
 
 
 def _wild(text: str) -> str:
     """A regular expression of a piece without stars."""
     return re.escape(text).replace(r"\?", ".")
-
-
-def glob(pattern: str) -> Callable[[str], bool]:
-    """SQLite's GLOB with ``*`` and ``?`` alone, though in linear time."""
-    first, *others = map(_piece_of_text, re.split(r"\*+", pattern))
-    if not others:
-        return lambda value: first.fullmatch(value) is not None
-    *middle, last = others
-    tail = re.compile(last.pattern + r"\Z", re.DOTALL)
-
-    def match(value: str) -> bool:
-        hit = first.match(value)
-        for piece in middle:
-            hit = None if hit is None else piece.search(value, hit.end())
-        return hit is not None and tail.search(value, hit.end()) is not None
-
-    return match
-
-
-def _piece_of_text(text: str) -> re.Pattern[str]:
-    return re.compile(_wild(text), re.DOTALL)

@@ -121,6 +121,21 @@ def test_patterns_match_as_their_regular_expression(pattern: str, value: str) ->
     assert matcher(pattern)(value) == expected
 
 
+@given(
+    st.integers(0, 1200),
+    st.integers(0, 1200),
+    st.integers(0, 2),
+    st.lists(st.integers(0, 12_000), max_size=9),
+)
+def test_ranges_count(low: int, width: int, zeros: int, units: list[int]) -> None:
+    high = low + width
+    for unit in {*units, low, max(low - 1, 0), max(high - 1, 0), high, high + 1, low * 10}:
+        address = f"fc[{'0' * zeros}{unit}]"
+        assert matcher(f"fc[{low}:{high}]")(address) == (low <= unit < high)
+        assert matcher(f"*[0{low}:]")(address) == (low <= unit)
+        assert matcher(f"*c[:{high}]")(address) == (unit < high)
+
+
 def test_a_range_behind_stars_is_looked_for_in_every_place() -> None:
     match = matcher("*[0:5]*[7:]")
     assert match("a[9].b[3].c[8]") and match("a[1].b[9].c[8]")

@@ -15,7 +15,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Literal
 
 from interpret.runs.schema import TEXTS
@@ -96,31 +95,95 @@ def console(stderr: bool = False) -> Console:
     return Console(file=None if stderr else _ours, stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
-#: Columns that are read as a whole: never cut into two lines.
-_WHOLE = frozenset({"address", "verdict", "path", "kind", "error", "data_hash", "model_hash"})
+#: Columns that are read as a whole: never cut into two lines while there is room.
+_WHOLE = frozenset({"verdict", "kind", "error", "data_hash", "model_hash"})
+#: Columns of addresses, which may be of any length: folded where they can be read, never cut.
+_PLACES = frozenset({"address", "path", "neuron"})
+#: Characters that a folded column has at least, while there are lesser columns to leave out.
+_ROOMY = 22
+#: Between two columns.
+_GAP = 3
 
 
-#: Columns of a terminal below which every cell may be folded.
-_NARROW = 60
+def grid(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    right: Iterable[str] = (),
+    lesser: Sequence[str] = (),
+) -> Table:
+    """A rich table; columns named in ``right`` are numbers.
 
-
-def grid(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
-    """A rich table; columns named in ``right`` are numbers."""
+    Where there is no room, the columns of ``lesser`` are left out, the last first, which the line below says;
+    then texts are folded. Nothing is cut.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
     numeric = set(right)
-    # A terminal too narrow for whole words folds them: cut off, an address would be another one.
-    narrow = get_terminal_size().columns < _NARROW
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in headers:
-        short = (name in numeric or name in _WHOLE) and not narrow
-        justify: Literal["left", "right"] = "right" if name in numeric else "left"
-        table.add_column(Text(safe(name)), justify=justify, overflow="fold", no_wrap=short)
-    for row in rows:
-        table.add_row(*(Text(figure(value)) for value in row))
+    cells = [[figure(value) for value in row] for row in rows]
+    needs = [
+        max([cell_len(safe(name)), *(cell_len(line) for row in cells for line in row[i].split("\n"))])
+        for i, name in enumerate(headers)
+    ]
+    rigid = [name in numeric or name in _WHOLE for name in headers]
+    kept = list(range(len(headers)))
+    gone: list[str] = []
+    room, droppable = console().width, list(lesser)
+    widths = _widths(needs, rigid, kept, room)
+    while droppable and any(widths[i] < min(needs[i], _ROOMY) for i in kept):
+        name = droppable.pop()
+        gone.insert(0, name)
+        kept.remove(list(headers).index(name))
+        widths = _widths(needs, rigid, kept, room)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption_justify="left")
+    if gone:
+        table.caption = Text(f"no room for {' and '.join(gone)}: --json has them")
+    for i in kept:
+        justify: Literal["left", "right"] = "right" if headers[i] in numeric else "left"
+        table.add_column(Text(safe(headers[i])), justify=justify, overflow="fold", width=widths[i])
+    for row in cells:
+        table.add_row(*(Text(folded(row[i], widths[i]) if headers[i] in _PLACES else row[i]) for i in kept))
     return table
+
+
+def _widths(needs: Sequence[int], rigid: Sequence[bool], kept: Sequence[int], room: int) -> dict[int, int]:
+    """Widths of the columns in ``kept``: rigid ones get what they need while others have some too; the rest is
+    shared out equally, what one does not need to those that do.
+    """
+    room -= _GAP * (len(kept) - 1)
+    widths: dict[int, int] = {}
+    loose = [i for i in kept if not rigid[i]]
+    fixed = [i for i in kept if rigid[i]]
+    left = room - sum(needs[i] for i in fixed)
+    if left >= sum(min(needs[i], 8) for i in loose):
+        widths, room = {i: needs[i] for i in fixed}, left
+    else:
+        loose = list(kept)
+    for done, i in enumerate(sorted(loose, key=lambda i: needs[i])):
+        widths[i] = max(1, min(needs[i], room // (len(loose) - done)))
+        room -= widths[i]
+    return widths
+
+
+def folded(address: str, width: int) -> str:
+    """An address over lines of that width, parted behind dots and before its index where that is possible."""
+    lines = [""]
+    for piece in re.split(r"(?<=\.)|(?=\[)", address):
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
+
+
+def shortened(address: str, width: int) -> str:
+    """An address without its middle where it is longer than that; its index stays whole while there is room."""
+    if len(address) <= width:
+        return address
+    end = max(len(address) - address.rfind("["), width // 2) if "[" in address else width // 2
+    end = min(end, width - 2)
+    return f"{address[: width - 1 - end]}…{address[len(address) - end :]}"
 
 
 def figure(value: object) -> str:
@@ -205,7 +268,8 @@ def answer_table(answer: Rows, sort: str | None = None) -> Table:
     """An answer as a rich table."""
     names = shown_columns(answer, sort)
     figures = [name for name in names if name not in TEXTS]
-    return grid(names, _shown_rows(answer, names), right=figures)
+    lesser = [name for name in names if name not in (*SHOWN[:3], "model", sort)]
+    return grid(names, _shown_rows(answer, names), right=figures, lesser=lesser)
 
 
 def markdown(answer: Rows, sort: str | None = None) -> str:

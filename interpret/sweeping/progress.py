@@ -62,7 +62,7 @@ class Watcher:
             counts = event.counts
             self._live.update(
                 self._task,
-                description=terminal.safe(event.address)[:24] or event.kind,
+                description=terminal.shortened(terminal.safe(event.address), 24) or event.kind,
                 total=counts.total,
                 completed=counts.done + counts.failed,
                 note=self._note(event),

@@ -133,6 +133,27 @@ def test_screens(stored: Path, name: str, arguments: list[str]) -> None:
     compare(name, text)
 
 
+LONG = (
+    "encoder.layers.encoder_layer_11.self_attention.out_proj[123]",
+    "backbone." + ".".join(f"stage_{i}.block_{i}" for i in range(8)) + ".attention.project[4095]",
+)
+
+
+def test_long_addresses_are_folded_and_never_cut(
+    tmp_path: Path, make: Callable[..., NeuronExplanation]
+) -> None:
+    with create_run(tmp_path / "run") as run:
+        for address in LONG:
+            run.add(make(address))
+    assert [len(address) for address in LONG] == [60, 160]
+    text = screen(tmp_path, "query", "run")
+    first = "".join(line[:34].rstrip() for line in text.splitlines()[2:])
+    assert all(address in first for address in LONG)
+    assert text.count("EXACT") == 2 and "x0*x1 + sin(x3)" in text
+    assert max(map(len, text.splitlines())) <= WIDTH
+    compare("query-long", text)
+
+
 def test_progress_is_live_and_an_interrupt_says_how_to_go_on(stored: Path) -> None:
     """A sweep in a terminal shows done, rate and time left; Ctrl-C ends it with 130 and the way on."""
     program = f"""

@@ -1,17 +1,20 @@
 """The command line. Verbs only gather what is asked for; torch and the engines load when a verb needs them.
 
-Exit codes: 0 done, 2 wrong use or unusable input, 3 some neurons failed, 130 interrupted.
+Exit codes: 0 done, 1 something needed is not installed (``doctor``), 2 wrong use or unusable input,
+3 some neurons failed, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from interpret.commands import config, streams
 from interpret.errors import InterpretError
@@ -20,8 +23,36 @@ from interpret.errors import InterpretError
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 DONE, WRONG, SOME_FAILED, INTERRUPTED, BUG = 0, 2, 3, 130, 70
 
+
+class _Interrupted(Exception):
+    """Ctrl-C, which typer would turn into an exit code without a word."""
+
+
+class _Verbs(TyperGroup):
+    """All verbs."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """What was typed, read."""
+        with _interruptible():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """One of them."""
+        with _interruptible():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise _Interrupted from error
+
+
 app = typer.Typer(
     name="twinscope",
+    cls=_Verbs,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -315,11 +346,12 @@ def demo(
     out: Annotated[Path, typer.Option(help="The folder of the run and the report.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Fixes every random choice.")] = 0,
     quiet: Quiet = False,
+    json: Annotated[bool, typer.Option("--json", help="Log what was written as a line of JSON.")] = False,
 ) -> int:
     """Train three networks, explain nine neurons, write the report."""
     from interpret.commands import verbs
 
-    return verbs.demo(out, seed, quiet)
+    return verbs.demo(out, seed, quiet, json)
 
 
 @app.command(epilog=_examples("twinscope doctor runs/x"))
@@ -328,18 +360,19 @@ def doctor(
         Path | None, typer.Argument(metavar="RUN", help="A run to check for damage as well.")
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Check this installation, and a run: what works, what to do."""
     from interpret.commands import verbs
 
-    return verbs.doctor(run, json)
+    return verbs.doctor(run, json, quiet)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error on purpose is one message on stderr."""
     try:
         code = app(arguments, standalone_mode=False, prog_name="twinscope")
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, _Interrupted, typer.Abort):
         return _say("interrupted; the same command goes on where it stopped", INTERRUPTED)
     except InterpretError as error:
         return _say(str(error), WRONG)
@@ -395,5 +428,11 @@ def _bug(error: Exception) -> int:
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point ``twinscope``."""
-    streams.open_closed()
-    sys.exit(main(arguments))
+    try:
+        streams.open_closed()
+        streams.print_anything()
+        streams.interrupts_raise()
+        code = main(arguments)
+    except KeyboardInterrupt:
+        code = _say("interrupted", INTERRUPTED)
+    sys.exit(code)

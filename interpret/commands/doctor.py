@@ -92,9 +92,14 @@ def main(json: bool = False, deep: bool | None = None) -> int:
     """
     from interpret.commands import terminal
 
-    checks = collect(deep=_has("pysr") if deep is None else deep)
+    checks = looked(deep)
     terminal.out(as_json(checks) if json else as_text(checks))
     return 0 if healthy(checks) else 1
+
+
+def looked(deep: bool | None = None) -> list[Check]:
+    """All checks; ``deep`` as for ``main``."""
+    return collect(deep=_has("pysr") if deep is None else deep)
 
 
 def as_json(checks: list[Check]) -> str:

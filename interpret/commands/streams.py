@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
+import signal
 import sys
+from types import FrameType
+from typing import Any
 
 
 def ended_by_typer(error: SystemExit) -> bool:
@@ -15,9 +20,33 @@ def ended_by_typer(error: SystemExit) -> bool:
     return module.partition(".")[0] in ("typer", "click")
 
 
-def discard_output() -> None:
-    """The reader of our output has gone (`… | head`); Python would complain again on closing the pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def discard_output(stream: Any = None) -> None:
+    """The reader of our output, or of ``stream``, has gone (`… | head`); Python would complain again on closing
+    the pipe.
+    """
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, (stream or sys.stdout).fileno())
+    os.close(nothing)
+
+
+#: What stands for a character that the terminal's encoding lacks, where one of the same width says the same.
+_PLAIN = {"·": ".", "–": "-", "−": "-", "→": ">", "×": "x", "…": "~", "²": "2", "\ufffd": "?"}
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    spelled = (_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode("ascii") for c in found)
+    return "".join(spelled), error.end
+
+
+def print_anything() -> None:
+    """Characters that the encoding of standard output lacks are spelled out, whoever prints them."""
+    codecs.register_error("twinscope", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="twinscope")
 
 
 def open_closed() -> None:
@@ -28,3 +57,23 @@ def open_closed() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+
+
+def interrupts_end() -> None:
+    """Until ``interrupts_raise``, Ctrl-C ends the command in one line: while it imports, nothing is begun."""
+    if os.path.basename(sys.argv[0] if sys.argv else "").partition(".")[0] != "twinscope":
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def interrupts_raise() -> None:
+    """Ctrl-C is a KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    os.write(2, b"twinscope: interrupted before anything was begun\n")
+    os._exit(130)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
+from interpret.commands import streams
 from interpret.runs.schema import TEXTS
 
 if TYPE_CHECKING:
@@ -73,9 +74,20 @@ def out(text: str) -> None:
     _write(_ours or sys.stdout, text)
 
 
+def told(text: str) -> None:
+    """A line on standard output of work that goes on though nobody reads it any more."""
+    try:
+        out(text)
+    except BrokenPipeError:
+        streams.discard_output(_ours or sys.stdout)
+
+
 def message(text: str) -> None:
-    """A line on standard error."""
-    _write(sys.stderr, safe(text))
+    """A line on standard error; that nobody reads it changes nothing."""
+    try:
+        _write(sys.stderr, safe(text))
+    except BrokenPipeError:
+        streams.discard_output(sys.stderr)
 
 
 def _write(stream: Any, text: str) -> None:

@@ -101,7 +101,7 @@ def explain(order: Order, out: Path, how: How) -> int:
         )
         return 130
     if not how.quiet and not how.json:
-        terminal.out(
+        terminal.told(
             f"{counts.done} of {counts.total} neurons explained in {out}; ask with: twinscope query {out}"
         )
     if counts.failed:
@@ -134,14 +134,16 @@ def report(path: Path, output: Path, title: str | None, quiet: bool, json: bool 
     return 0
 
 
-def demo(out: Path, seed: int, quiet: bool) -> int:
+def demo(out: Path, seed: int, quiet: bool, json: bool = False) -> int:
     """Run the demonstration."""
     from interpret.demo import run
 
-    with _bar(quiet) as progress:
+    with _bar(quiet or json) as progress:
         written = run(out, seed=seed, progress=progress)
-    if not quiet:
-        terminal.out(f"report: {written}")
+    if json:
+        terminal.told(terminal.json_line({"event": "report", "path": str(written)}))
+    elif not quiet:
+        terminal.told(f"report: {written}")
     return 0
 
 
@@ -154,23 +156,28 @@ def _bar(quiet: bool) -> Iterator[Any]:
         yield steps.tell
 
 
-def doctor(path: Path | None, json: bool) -> int:
-    """Check the installation and a run."""
-    from interpret.commands.doctor import main
+def doctor(path: Path | None, json: bool, quiet: bool = False) -> int:
+    """Check the installation, and a run; 1 where something needed is missing, 2 where the run is damaged."""
+    from dataclasses import asdict
 
-    code = int(main(json=json))
-    if path is not None:
-        code = max(code, _check(path))
-    return code
-
-
-def _check(path: Path) -> int:
+    from interpret.commands import doctor as checking
     from interpret.store import open_run
 
+    checks = checking.looked()
+    code = 0 if checking.healthy(checks) else 1
+    if path is None:
+        if not quiet:
+            terminal.out(checking.as_json(checks) if json else checking.as_text(checks))
+        return code
+    if not (json or quiet):
+        terminal.out(checking.as_text(checks))
     with closing(open_run(path)) as run:
         problems = run.check()
+    if json and not quiet:
+        found = {"checks": [asdict(check) for check in checks], "run": str(path), "problems": problems}
+        terminal.out(terminal.json_text(found))
+    elif not (problems or quiet):
+        terminal.out(f"{path}: sound")
     for problem in problems:
         terminal.message(f"twinscope: {problem}")
-    if not problems:
-        terminal.out(f"{path}: sound")
-    return 2 if problems else 0
+    return 2 if problems else code

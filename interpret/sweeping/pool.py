@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import cast
@@ -60,12 +60,13 @@ class Pool:
 
     def _start(self) -> _Worker:
         ours, theirs = Pipe()
-        process = subprocess.Popen(
-            [sys.executable, *self._program, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env=one_thread_environment(),
-            stdin=subprocess.DEVNULL,
-        )
+        with _blocked():
+            process = subprocess.Popen(
+                [sys.executable, *self._program, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=one_thread_environment(),
+                stdin=subprocess.DEVNULL,
+            )
         theirs.close()
         worker = _Worker(process, ours)
         self._send(worker, self._order.to_json().encode("utf-8"))
@@ -216,6 +217,16 @@ class Pool:
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait()
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Ctrl-C waits meanwhile, and a process that is started here is born deaf to it: it hears of it from us."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ending(code: int) -> str:

@@ -55,7 +55,7 @@ class Watcher:
         if event.kind == "start":
             self._started, self._first = time.monotonic(), event.counts.done + event.counts.failed
         if self._json:
-            terminal.out(terminal.json_line(self._record(event)))
+            terminal.told(terminal.json_line(self._record(event)))
         elif event.kind == "warning":
             self._warn(f"twinscope: {event.message}")
         elif self._live is not None:

@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -25,6 +27,8 @@ PREPARED, RESULT, FAILED = b"P", b"R", b"E"
 def main(descriptor: int, make: Callable[[Order], Session] = Session) -> None:
     """Serve until told to end or until the coordinator is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     # What a user's model prints belongs to the person's screen, not between our messages.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     connection = Connection(descriptor)
@@ -32,6 +36,13 @@ def main(descriptor: int, make: Callable[[Order], Session] = Session) -> None:
         _serve(connection, make)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def _follow(coordinator: int) -> None:
+    """End with the coordinator, however it ended, though a neuron be in hand."""
+    while os.getppid() == coordinator:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _serve(connection: Connection, make: Callable[[Order], Session]) -> None:

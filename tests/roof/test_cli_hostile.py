@@ -52,7 +52,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A shell line in which $T is the command line's program."""
-    variables = {"T": f'{sys.executable} -c "{PROGRAM}"', "PATH": "/usr/bin:/bin", **environment}
+    variables = {"T": f'{sys.executable} -c "{PROGRAM}"', "PATH": "/usr/bin:/bin"}
+    variables |= {"PYTHONPATH": str(Path(__file__).parents[2]), **environment}
     return subprocess.run(
         ["bash", "-c", line.replace("$T", variables.pop("T"))],
         capture_output=True, text=True, timeout=120, env=variables,
@@ -229,3 +230,47 @@ def test_formulas_of_any_name_in_csv(work: Path, make: Make, capsys: Capture, na
     assert not row["formula"].startswith("=")
     assert main(["query", "one", "--markdown"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3, "a row stays a line"
+
+
+def test_a_sweep_goes_on_when_its_reader_has_gone(work: Path) -> None:
+    line = "$T explain net.py:model --data d.npz --engine gp --neurons '0[:]' --neurons '1[:]' --out run"
+    done = shell(f"{line} --json | head -1; echo ${{PIPESTATUS[0]}}")
+    assert json.loads(done.stdout.splitlines()[0])["event"] == "start"
+    assert done.stdout.splitlines()[1] == "0" and done.stderr == ""
+    with open_run("run") as opened:
+        assert len(opened) == 4 and opened.check() == []
+    sleepy = f"{line} --time-limit 0.1 --seed 7 --json | true; echo ${{PIPESTATUS[0]}}"
+    Path("net.py").write_text(
+        NET + "class Slow(nn.Module):\n    def forward(self, x):\n        import time; time.sleep(1)\n"
+        "        return x\nmodel.append(Slow())\n"
+    )
+    assert shell(sleepy).stdout == "3\n", "neurons failed, though nobody heard of it"
+
+
+def test_every_character_reaches_a_plain_terminal(
+    run: Path, monkeypatch: pytest.MonkeyPatch, make: Make
+) -> None:
+    monkeypatch.chdir(run.parent)
+    one = make("fc1[0]")
+    with create_run("unknown") as made:
+        made.add(replace(one, examples=None, crosscheck=None))
+        made.add(make("größe[0]"))
+    plain = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    for verb in (
+        "query unknown",
+        "query unknown 'fc1[0]'",
+        "query unknown --markdown",
+        "query unknown --csv",
+    ):
+        done = shell(f"$T {verb}", **plain)
+        assert (done.returncode, done.stderr) == (0, ""), verb
+    assert "gr\\xf6\\xdfe[0]" in shell("$T query unknown", **plain).stdout
+
+
+def test_doctor_is_one_document(run: Path, capsys: Capture) -> None:
+    main(["doctor", str(run), "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["run"] == str(run) and said["problems"] == []
+    assert {"name", "status", "found"} <= set(said["checks"][0])
+    main(["doctor", str(run), "--quiet"])
+    assert capsys.readouterr().out == ""

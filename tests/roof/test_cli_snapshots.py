@@ -180,3 +180,33 @@ sys.exit(verbs.explain(order, Path("live"), verbs.How()))
     child.close()
     assert child.exitstatus == 130
     assert "the same command goes on where it stopped" in _ESCAPES.sub("", rest).replace("\r\n", " ")
+
+
+@pytest.mark.parametrize("moment", ["import", "worker"])
+def test_an_interrupt_at_the_start_is_one_line(stored: Path, moment: str) -> None:
+    """Ctrl-C while the command is imported, or while its workers are: no traceback from any process."""
+    slow = "import time; print('importing', flush=True); time.sleep(1)\n"
+    site = stored / "site"
+    site.mkdir(exist_ok=True)
+    if moment == "import":  # typer is what the command line imports first
+        (site / "typer.py").write_text(slow)
+    else:  # a process's own start, before it can have told the system anything
+        (site / "sitecustomize.py").write_text(
+            "import sys\nif 'interpret.sweeping.worker' in sys.orig_argv:\n    " + slow
+        )
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    environment["PYTHONPATH"] = f"{site}:{Path(__file__).parents[2]}"
+    arguments = ["--data", "d.csv", "--neurons", "0[:]", "--engine", "gp", "--out", "r", "--jobs", "2"]
+    program = "import sys; sys.argv[0] = 'twinscope'\n" + PROGRAM
+    child = pexpect.spawn(
+        sys.executable, ["-c", program, "explain", "net.py:model", *arguments], cwd=str(stored),
+        env=environment, dimensions=(40, WIDTH), timeout=60, encoding="utf-8",
+    )  # fmt: skip
+    child.expect("importing")
+    child.sendintr()
+    rest = child.read()
+    child.close()
+    for name in ("typer.py", "sitecustomize.py"):
+        (site / name).unlink(missing_ok=True)
+    assert child.exitstatus == 130
+    assert "Traceback" not in rest and rest.count("twinscope: interrupted") == 1

@@ -5,7 +5,9 @@ hand.
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +257,39 @@ def test_errors_travel_by_name(name: str, kind: type[Any]) -> None:
 def test_orders_travel_as_text() -> None:
     order = Order("a.py:m", "d.csv", ("fc[0]", "ü[1]"), categorical=("a",), limit=1.5)
     assert Order.from_json(order.to_json()) == order
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {folder!r})
+import fake_sweep
+from interpret.sweep import sweep
+from interpret.sweeping.pool import Pool
+order = fake_sweep.Order(model="net.py:model", data="0.0", neurons=("slow[0]", "slow[1]"))
+pool = Pool(order, 2, program=(fake_sweep.__file__,))
+print(*(worker.process.pid for worker in pool._workers), flush=True)
+sweep(order, {out!r}, executor=pool)
+"""
+
+
+def test_workers_end_with_a_killed_coordinator(tmp_path: Path) -> None:
+    program = KILLED.format(folder=str(Path(__file__).parent), out=str(tmp_path / "run"))
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        time.sleep(3)  # both have a neuron in hand, which takes a minute
+        process.kill()
+    assert len(workers) == 2
+    for _ in range(100):
+        if not any(alive(pid) for pid in workers):
+            return
+        time.sleep(0.1)
+    pytest.fail("a worker outlives its coordinator")
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -66,6 +66,8 @@ class Address:
 
 
 _NAME = re.compile(r"[^\s.@\[\]\"',…]+")
+#: Digits of a number; the largest axis that memory could hold has no more.
+_DIGITS = 18
 _INTEGER = re.compile(r"-?\d+")
 
 
@@ -133,6 +135,7 @@ class _Reader:
         found = _INTEGER.match(self.text, self.at)
         if found is None:
             self._fail("expected a call number after '@' (0 is the first call, -1 the last)")
+        self._check(found.group())
         self.at = found.end()
         return int(found.group())
 
@@ -180,9 +183,14 @@ class _Reader:
         found = _INTEGER.match(self.text, self.at)
         if found is None:
             return None
+        self._check(found.group())
         self.at = found.end()
         self._space()
         return int(found.group())
+
+    def _check(self, digits: str) -> None:
+        if len(digits) > _DIGITS:
+            self._fail(f"no axis is that long: a number has at most {_DIGITS} digits")
 
     def _space(self) -> None:
         while self._peek() == " ":

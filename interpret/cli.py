@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something needed is not installed (``doctor``), 2 wrong us
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from interpret.commands import config, streams
-from interpret.errors import InterpretError
+from interpret.errors import InterpretError, said
 
 #: The base of click's errors, from wherever typer has its click.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -83,6 +84,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
+#: The largest seed: what every generator takes.
+MOST_SEED = 2**63 - 1
+#: The longest time that can be asked for, in seconds: a year.
+LONGEST = 366 * 24 * 3600.0
+
+
+def _time(value: float | None) -> float | None:
+    if value is not None and not 0 < value <= LONGEST:
+        raise typer.BadParameter(f"{value:g} is no number of seconds, more than 0 and at most {LONGEST:.0f}.")
+    return value
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.")
+    return value
+
+
 def _examples(*lines: str) -> str:
     """An epilog that keeps its lines; click reflows a paragraph unless it begins with this mark."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
@@ -120,11 +139,28 @@ def _global(
 ) -> None:
     del version
     commands = getattr(context.command, "commands", {})
-    options = {name: {p.name for p in command.params if p.name} for name, command in commands.items()}
+    options = {
+        name: {p.name: _kind(p) for p in command.params if p.name} for name, command in commands.items()
+    }
     values = config.read(configuration)
     context.default_map, problems = config.checked(values, options, context.invoked_subcommand)
     for problem in problems:  # another verb's business, which must not stop this one
         _say(f"warning: {problem}", DONE)
+
+
+def _kind(option: Any) -> config.Kind:
+    if getattr(option, "multiple", False):
+        return "list"
+    return "flag" if getattr(option, "is_flag", False) else "value"
+
+
+def _form(context: typer.Context, forms: dict[str, bool]) -> dict[str, bool]:
+    """The forms that were asked for; where the command line names one, not those of the options' file."""
+    given = {
+        name: on and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+        for name, on in forms.items()
+    }
+    return given if any(given.values()) else forms
 
 
 @app.command(epilog=_examples("twinscope layers net.py:model --data d.csv"))
@@ -189,7 +225,9 @@ def explain(
     title: Annotated[
         str, typer.Option(metavar="TEXT", help="The network's name in reports; its file's name unless given.")
     ] = "",
-    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Fixes every random choice.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Fixes every random choice.", min=0, max=MOST_SEED)
+    ] = 0,
     jobs: Annotated[int, typer.Option(metavar="NUMBER", help="Worker processes on this machine.", min=1)] = 1,
     scheduler: Annotated[
         str | None,
@@ -200,7 +238,10 @@ def explain(
     time_limit: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Seconds for one neuron; one that takes longer counts as failed.", min=0.1
+            metavar="SECONDS",
+            help="Seconds for one neuron; one that takes longer counts as failed.",
+            min=0.1,
+            callback=_time,
         ),
     ] = None,
     search_time: Annotated[
@@ -208,6 +249,7 @@ def explain(
         typer.Option(
             metavar="SECONDS",
             help="Seconds for one formula search, which then gives the best so far; depends on the machine.",
+            callback=_time,
         ),
     ] = None,
     retry_failed: Annotated[
@@ -253,6 +295,7 @@ def explain(
     )
 )
 def query(
+    context: typer.Context,
     run: RunArgument,
     pattern: Annotated[
         str | None,
@@ -272,7 +315,7 @@ def query(
         list[str] | None, typer.Option(metavar="WORD", help="EXACT, APPROXIMATE or NONE; repeatable.")
     ] = None,
     min_alignment: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="The least 1 − misalignment.")
+        float | None, typer.Option(metavar="NUMBER", help="The least 1 − misalignment.", callback=_finite)
     ] = None,
     where: Annotated[
         str | None, typer.Option(metavar="CONDITION", help='A condition: "r2 > 0.9 and terms <= 4".')
@@ -291,6 +334,9 @@ def query(
         str | None, typer.Option(metavar="COLUMN", help="A column; figures from high to low.")
     ] = None,
     ascending: Annotated[bool, typer.Option("--ascending", help="Sort from low to high.")] = False,
+    descending: Annotated[
+        bool, typer.Option("--descending", help="Sort from high to low, texts from z to a.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(metavar="ROWS", help="The most rows.", min=0)] = None,
     revisions: Annotated[
         bool, typer.Option("--revisions", help="Earlier fits of the same neuron too.")
@@ -318,11 +364,18 @@ def query(
         "model": model,
         "data": data,
         "sort": sort,
-        "descending": False if ascending else None,
+        "descending": asking.direction(ascending, descending),
         "limit": limit,
         "revisions": revisions,
     }
-    return asking.query(run, pattern, filters, asking.form(json, csv, markdown), failed, quiet)
+    return asking.query(
+        run,
+        pattern,
+        filters,
+        asking.form(**_form(context, {"json": json, "csv": csv, "markdown": markdown})),
+        failed,
+        quiet,
+    )
 
 
 @app.command(epilog=_examples("twinscope report runs/x --output report.html"))
@@ -344,7 +397,7 @@ def report(
 @app.command(epilog=_examples("twinscope demo"))
 def demo(
     out: Annotated[Path, typer.Option(help="The folder of the run and the report.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Fixes every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Fixes every random choice.", min=0, max=MOST_SEED)] = 0,
     quiet: Quiet = False,
     json: Annotated[bool, typer.Option("--json", help="Log what was written as a line of JSON.")] = False,
 ) -> int:
@@ -393,7 +446,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(
             f"the model's file ended the program, sys.exit({error.code!r}); it is to be imported", WRONG
         )
-    except Exception as error:
+    except BaseException as error:  # also what a model makes up
         return _bug(error)
     return code if isinstance(code, int) else DONE
 
@@ -415,12 +468,12 @@ def _usage(error: Any) -> int:
     return _say(f"{text}\nSee: {command} --help", WRONG)
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: BaseException) -> int:
     """Something that should not happen: say so in one message; the traceback only when asked for."""
     if os.environ.get("TWINSCOPE_DEBUG"):
         raise error
     return _say(
-        f"an error inside twinscope, {type(error).__name__}: {error}\n"
+        f"an error inside twinscope, {type(error).__name__}: {said(error)}\n"
         f"Please report it with the traceback that TWINSCOPE_DEBUG=1 prints.",
         BUG,
     )

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 
+def said(error: BaseException) -> str:
+    """The text of an error that may be anybody's: making it may fail as well."""
+    try:
+        return str(error)
+    except Exception:
+        return "its own text cannot be made"
+
+
 class InterpretError(Exception):
     """Base of all errors that this suite raises on purpose; the command line prints it and exits with 2."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import pickle
 import re
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from interpret.errors import LoadError, LoadRefused
+from interpret.errors import LoadError, LoadRefused, said
 
 
 def load_model(source: str, weights: str | Path | None = None) -> nn.Module:
@@ -37,7 +38,7 @@ def load_model(source: str, weights: str | Path | None = None) -> nn.Module:
     where, _, attribute = source.rpartition(":")
     if not where or not attribute:
         raise LoadError(f"a model is named path/to/file.py:attr or package.module:attr; got {source!r:.200}")
-    with _search_path(where):
+    with _search_path(where), _surroundings_kept():
         found = _named(_imported(where), where, attribute)
         model = found if isinstance(found, nn.Module) else _made(found, source)
     if weights is not None:
@@ -145,13 +146,32 @@ def _search_path(where: str) -> Iterator[None]:
             sys.path.remove(folder)
 
 
+@contextmanager
+def _surroundings_kept() -> Iterator[None]:
+    """The working folder, which other paths depend on, and the depth of calls stay as they were; of a program
+    that forks, the copy ends here.
+    """
+    folder, depth, process = Path.cwd(), sys.getrecursionlimit(), os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
+        sys.setrecursionlimit(max(depth, sys.getrecursionlimit()))
+        os.chdir(folder)
+
+
 def _imported(where: str) -> ModuleType:
     try:
         return _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
     except LoadError:
         raise
-    except Exception as error:  # the user's own program may fail in any way
-        raise LoadError(f"{where!r} fails while it is imported: {type(error).__name__}: {error}") from error
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the user's own program may fail in any way
+        raise LoadError(
+            f"{where!r} fails while it is imported: {type(error).__name__}: {said(error)}"
+        ) from error
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -189,9 +209,11 @@ def _made(factory: Any, source: str) -> nn.Module:
         )
     try:
         model = factory()
-    except Exception as error:  # the user's own factory may fail in any way
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the user's own factory may fail in any way
         raise LoadError(
-            f"{source!r} fails when called without arguments: {type(error).__name__}: {error}"
+            f"{source!r} fails when called without arguments: {type(error).__name__}: {said(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise LoadError(f"{source!r} returns {type(model).__name__}, not a torch.nn.Module")

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from interpret.errors import InterpretError, NoAnswer
+from interpret.errors import InterpretError, NoAnswer, said
 from interpret.runs.claims import Claims, Counts, Failure, Heart
 from interpret.runs.temporary import clear
 from interpret.runs.writing import Entry, entry
@@ -127,10 +127,12 @@ def attempt(session: Session, address: str) -> Result:
         return Result(address, error="TimeLimit", message=limit, seconds=_since(started))
     except InterpretError as error:
         return Result(address, error=type(error).__name__, message=str(error), seconds=_since(started))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # A neuron's failure of any kind must not end ten thousand others; it is recorded.
         where = traceback.extract_tb(error.__traceback__)[-1]
-        message = f"{error} ({Path(where.filename).name}:{where.lineno})"
+        message = f"{said(error)} ({Path(where.filename).name}:{where.lineno})"
         return Result(address, error=type(error).__name__, message=message, seconds=_since(started))
     return Result(address, made, seconds=_since(started))
 

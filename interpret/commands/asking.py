@@ -24,6 +24,13 @@ def form(json: bool, csv: bool, markdown: bool) -> str:
     return asked[0] if asked else "table"
 
 
+def direction(ascending: bool, descending: bool) -> bool | None:
+    """Whether to sort from high to low; None: as the column is usually read."""
+    if ascending and descending:
+        raise UsageError("--ascending and --descending: choose one")
+    return True if descending else False if ascending else None
+
+
 def query(
     path: Path,
     pattern: str | None,

@@ -10,11 +10,13 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from interpret.errors import UsageError
 
 NAME = "twinscope.toml"
+#: What an option takes.
+Kind = Literal["list", "flag", "value"]
 
 
 def read(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -27,7 +29,7 @@ def read(path: Path | None) -> dict[str, dict[str, Any]]:
         return {}
     file = path or Path(NAME)
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{file}: the configuration cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -41,7 +43,7 @@ def read(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def checked(
-    values: Mapping[str, Mapping[str, Any]], options: Mapping[str, set[str]], verb: str | None
+    values: Mapping[str, Mapping[str, Any]], options: Mapping[str, Mapping[str, Kind]], verb: str | None
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The table of ``verb`` with hyphens as underscores, and what is wrong in those of other verbs.
 
@@ -53,7 +55,7 @@ def checked(
         problems = [_unknown(name, set(options), f"[{name}]: no such verb")]
         plain = {key.replace("-", "_"): value for key, value in table.items()}
         if name in options:
-            problems = [_unknown(key, options[name], f"[{name}] {key}: no such option") for key in plain]
+            problems = [_unknown(key, set(options[name]), f"[{name}] {key}: no such option") for key in plain]
         found = [problem for problem in problems if problem]
         # A table of no verb is taken for this one's where the name is near.
         ours = name == verb or (name not in options and get_close_matches(name, [str(verb)], cutoff=0.5))
@@ -61,8 +63,25 @@ def checked(
             raise UsageError(found[0])
         warnings += found
         if name == verb:
-            result[name] = plain
+            result[name] = {key: _value(name, key, value, options[name][key]) for key, value in plain.items()}
     return result, warnings
+
+
+def _value(verb: str, key: str, value: Any, kind: Kind) -> Any:
+    """What click takes: a list for an option that is repeatable, of one where the file has no list.
+
+    Raises:
+        UsageError: a truth value where none is expected, or a list or table.
+    """
+    values = value if isinstance(value, list) and kind == "list" else [value]
+    if any(isinstance(one, dict | list) or (isinstance(one, bool) != (kind == "flag")) for one in values):
+        wanted = {
+            "flag": "true or false",
+            "list": "texts or numbers, as a list",
+            "value": "one text or number",
+        }
+        raise UsageError(f"{NAME}: [{verb}] {key}: {wanted[kind]} is expected; {value!r:.80} came")
+    return values if kind == "list" else value
 
 
 def _unknown(name: str, names: set[str], problem: str) -> str:

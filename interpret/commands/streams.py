@@ -6,7 +6,11 @@ import codecs
 import io
 import os
 import signal
+import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -77,3 +81,42 @@ def _end(number: int, frame: FrameType | None) -> None:
     del number, frame
     os.write(2, b"twinscope: interrupted before anything was begun\n")
     os._exit(130)
+
+
+#: Seconds that an end has after the second Ctrl-C.
+_GRACE = 1.0
+
+
+@contextmanager
+def second_interrupt_ends() -> Iterator[None]:
+    """The second Ctrl-C ends the program soon, though it be waiting inside a library, such as for a database."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_count, args=(ours,), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        theirs.close()
+
+
+def _count(signals: socket.socket) -> None:
+    """Read a byte per signal; the end of all is that nobody waits for them any more."""
+    with signals:
+        left = 2
+        while left:
+            heard = signals.recv(1)
+            if not heard:
+                return
+            left -= heard[0] in (signal.SIGINT, signal.SIGTERM)
+        signals.settimeout(_GRACE)
+        try:
+            while signals.recv(1):
+                pass
+        except TimeoutError:
+            os.write(2, b"twinscope: interrupted; the same command goes on where it stopped\n")
+            os._exit(130)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from interpret.runs.answers import Rows
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def safe(text: object) -> str:
@@ -234,13 +234,22 @@ def csv_text(answer: Rows) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(answer.columns)
+    looked_at = getattr(_ours or sys.stdout, "isatty", bool)()
     for row in answer.rows:
-        writer.writerow([_cell(value) for value in row])
+        cells = [_cell(value) for value in row]
+        writer.writerow([safe(cell) if looked_at and isinstance(cell, str) else cell for cell in cells])
     return stream.getvalue().rstrip("\n")
 
 
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+
+
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("=", "+", "@", "\t", "\r"):
+    if (
+        isinstance(value, str)
+        and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+        and not _NUMBER.fullmatch(value)
+    ):
         return "'" + value
     return "" if value is None else value
 
@@ -294,7 +303,12 @@ def markdown_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     """A Markdown table."""
 
     def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
-    body = [line(figure(value) for value in row) for row in rows]
-    return "\n".join([line(headers), line("---" for _ in headers), *body])
+    body = [line(_inert(figure(value)) for value in row) for row in rows]
+    return "\n".join([line(map(_inert, headers)), line("---" for _ in headers), *body])
+
+
+def _inert(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_<>\[\]!|~&$])", r"\\\1", " ".join(safe(text).splitlines()))

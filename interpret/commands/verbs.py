@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interpret.commands import terminal
+from interpret.commands import streams, terminal
 from interpret.sweeping.session import Order
 
 if TYPE_CHECKING:
@@ -85,7 +85,11 @@ def explain(order: Order, out: Path, how: How) -> int:
     from interpret.sweeping.progress import Watcher
 
     try:
-        with terminal.kept(), Watcher(how.quiet, how.json) as watcher:
+        with (
+            streams.second_interrupt_ends(),
+            terminal.kept(),
+            Watcher(how.quiet, how.json) as watcher,
+        ):
             outcome = sweep(
                 order, out, executor=executor(order, how), retry_failed=how.retry_failed, watch=watcher.tell
             )

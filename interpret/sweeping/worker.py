@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
-from interpret.errors import InterpretError, LoadError
+from interpret.errors import InterpretError, LoadError, ModelError, said
 from interpret.sweep import attempt
 from interpret.sweeping.frames import error_to_plain, result_to_bytes
 from interpret.sweeping.session import Order, Session
@@ -67,6 +67,9 @@ def _prepared(session: Session) -> bytes:
         return FAILED + json.dumps(error_to_plain(ended)).encode("ascii")
     except InterpretError as error:
         return FAILED + json.dumps(error_to_plain(error)).encode("ascii")
+    except BaseException as error:  # a model may fail in any way
+        failed = ModelError(f"the model fails: {type(error).__name__}: {said(error)}")
+        return FAILED + json.dumps(error_to_plain(failed)).encode("ascii")
 
 
 if __name__ == "__main__":

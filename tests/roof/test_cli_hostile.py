@@ -5,9 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -274,3 +279,123 @@ def test_doctor_is_one_document(run: Path, capsys: Capture) -> None:
     assert {"name", "status", "found"} <= set(said["checks"][0])
     main(["doctor", str(run), "--quiet"])
     assert capsys.readouterr().out == ""
+
+
+EXPLAIN = ("explain", "net.py:model", "--data", "d.npz", "--engine", "gp", "--out", "r", "--neurons", "0[0]")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*EXPLAIN, "--seed", "-1"),
+        (*EXPLAIN, "--seed", str(2**63)),
+        (*EXPLAIN, "--seed", "9" * 5000),
+        *((*EXPLAIN, "--time-limit", value) for value in ("inf", "nan", "0", "-1", "1e300")),
+        *((*EXPLAIN, "--search-time", value) for value in ("inf", "nan", "0", "-1")),
+        *((*EXPLAIN[:-1], place) for place in (f"0[{'9' * 5000}:]", f"0@{'9' * 5000}[0]")),
+        ("query", "r", "--min-alignment", "nan"),
+    ],
+)
+def test_numbers_that_mean_nothing(work: Path, capsys: Capture, arguments: tuple[str, ...]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("twinscope: ") and len(said.err) < 7000
+    assert "inside twinscope" not in said.err and "Exceeds the limit" not in said.err
+    assert not Path("r").exists()
+
+
+HOSTILE = {
+    "text": "class E(Exception):\n    def __str__(self): raise RuntimeError\nraise E",
+    "base": "class B(BaseException): pass\nraise B('x')",
+    "factory": "class B(BaseException): pass\ndef model(): raise B('x')",
+    "depth": "import sys; sys.setrecursionlimit(60)\nimport xml.dom.minidom, unittest, email.message\n"
+    "def f(n): return f(n - 1)\nf(60)",
+}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_model_file_that_fails_in_its_own_way(work: Path, capfd: Capture, name: str, jobs: str) -> None:
+    Path("net.py").write_text(NET + HOSTILE[name])
+    assert main([*EXPLAIN, "--jobs", jobs]) == 2
+    said = capfd.readouterr().err
+    assert "net.py" in said and "fails" in said and "Traceback" not in said
+    assert not Path("r").exists()
+
+
+def test_a_model_that_fails_in_its_forward_pass(work: Path, capfd: Capture) -> None:
+    body = "class B(BaseException): pass\ndef fail(x): raise B('at work')\nmodel.forward = fail\n"
+    Path("net.py").write_text(NET + body)
+    assert main([*EXPLAIN, "--jobs", "2"]) == 2
+    said = capfd.readouterr().err
+    assert "at work" in said and "Traceback" not in said
+
+
+def test_a_model_that_leaves_forks_or_exits(work: Path) -> None:
+    Path("elsewhere").mkdir()
+    Path("net.py").write_text("import os; os.chdir('elsewhere')\n" + NET)
+    line = "$T explain net.py:model --data d.npz --engine gp --neurons '0[0]' --out "
+    assert shell(f"{line} left").returncode == 0
+    assert Path("left/run.sqlite").exists() and not list(Path("elsewhere").iterdir())
+    Path("net.py").write_text(NET + "import os; os.fork()\n")
+    done = shell(f"{line} forked --json")
+    assert done.returncode == 0 and done.stdout.count('"start"') == 1, "two programs went on"
+    Path("net.py").write_text(NET + "import os; os._exit(0)\n")
+    done = shell(f"{line} gone --jobs 2")
+    assert done.returncode == 2 and "exit code 0 while it loaded the model" in done.stderr
+
+
+def test_markdown_and_csv_are_inert(work: Path, make: Make, capsys: Capture) -> None:
+    from interpret.commands.terminal import csv_text, markdown_lines, safe
+    from interpret.runs.answers import Table
+
+    text = "a*b*c <img src=x> [l](u) `c` \\| _d_ !x"
+    (row,) = markdown_lines(("f",), [(text,)]).splitlines()[2:]
+    assert row == r"| a\*b\*c \<img src=x\> \[l\](u) \`c\` \\\| \_d\_ \!x |"
+    cells = csv_text(Table(("f",), [("-x0 + 1",), ("-1.5e3",), ("+cmd",)])).splitlines()
+    assert cells == ["f", "'-x0 + 1", "-1.5e3", "'+cmd"]
+    assert safe("\u200e\u200f\u061c\u2028") == "\N{REPLACEMENT CHARACTER}" * 4
+    assert len(markdown_lines(("f",), [("a\u2028b\nc",)]).splitlines()) == 3
+
+
+def test_the_options_file_meets_the_line(run: Path, work: Path, capsys: Capture) -> None:
+    file = Path("twinscope.toml")
+    file.write_text("\ufeff[query]\njson = true\nhas = '*'\n", encoding="utf-8")
+    assert main(["query", str(run), "--csv", "--limit", "1"]) == 0
+    assert capsys.readouterr().out.startswith("address,")
+    assert main(["query", str(run), "--csv", "--markdown"]) == 2
+    capsys.readouterr()
+    for content, part in (
+        ("limit = true", "[query] limit: one text or number is expected; True came"),
+        ("json = 1", "[query] json: true or false is expected"),
+        ("uses = {a = 1}", "[query] uses: texts or numbers"),
+        ("sort = ['r2']", "[query] sort: one text"),
+    ):
+        file.write_text(f"[query]\n{content}\n")
+        assert main(["query", str(run)]) == 2
+        assert part in capsys.readouterr().err
+
+
+def test_texts_are_sorted_either_way(run: Path, capsys: Capture) -> None:
+    first = []
+    for way in ([], ["--ascending"], ["--descending"]):
+        assert main(["query", str(run), "--sort", "address", "--limit", "1", "--json", *way]) == 0
+        first.append(json.loads(capsys.readouterr().out)[0]["address"].partition("[")[2])
+    assert first == ["0]", "0]", f"{MANY - 1}]"]
+    assert main(["query", str(run), "--ascending", "--descending"]) == 2
+
+
+def test_two_interrupts_end_a_wait_for_the_database(work: Path) -> None:
+    line = f"{PROGRAM.removesuffix('run()')} run({[*EXPLAIN]!r})"
+    create_run("r").close()
+    with closing(sqlite3.connect("r/run.sqlite")) as held:
+        held.execute("BEGIN EXCLUSIVE")
+        variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        with subprocess.Popen([sys.executable, "-c", line], stderr=subprocess.PIPE, env=variables) as process:
+            time.sleep(8)
+            assert process.poll() is None, "it waits"
+            for _ in range(2):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.3)
+            assert process.wait(timeout=5) == 130
+            assert process.stderr is not None and b"Traceback" not in process.stderr.read()

@@ -90,6 +90,12 @@ MOST_SEED = 2**63 - 1
 LONGEST = 366 * 24 * 3600.0
 
 
+def _seed(value: int) -> int:
+    if not 0 <= value <= MOST_SEED:
+        raise typer.BadParameter("a seed is a whole number from 0 to 2^63 - 1.")
+    return value
+
+
 def _time(value: float | None) -> float | None:
     if value is not None and not 0 < value <= LONGEST:
         raise typer.BadParameter(f"{value:g} is no number of seconds, more than 0 and at most {LONGEST:.0f}.")
@@ -226,7 +232,7 @@ def explain(
         str, typer.Option(metavar="TEXT", help="The network's name in reports; its file's name unless given.")
     ] = "",
     seed: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Fixes every random choice.", min=0, max=MOST_SEED)
+        int, typer.Option(metavar="NUMBER", help="Fixes every random choice.", callback=_seed)
     ] = 0,
     jobs: Annotated[int, typer.Option(metavar="NUMBER", help="Worker processes on this machine.", min=1)] = 1,
     scheduler: Annotated[
@@ -397,7 +403,7 @@ def report(
 @app.command(epilog=_examples("twinscope demo"))
 def demo(
     out: Annotated[Path, typer.Option(help="The folder of the run and the report.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Fixes every random choice.", min=0, max=MOST_SEED)] = 0,
+    seed: Annotated[int, typer.Option(help="Fixes every random choice.", callback=_seed)] = 0,
     quiet: Quiet = False,
     json: Annotated[bool, typer.Option("--json", help="Log what was written as a line of JSON.")] = False,
 ) -> int:

@@ -311,4 +311,4 @@ def markdown_lines(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
 def _inert(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_<>\[\]!|~&$])", r"\\\1", " ".join(safe(text).splitlines()))
+    return re.sub(r"([\\`*_<>\[!|~&$])", r"\\\1", " ".join(safe(text).splitlines()))

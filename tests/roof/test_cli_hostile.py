@@ -351,7 +351,7 @@ def test_markdown_and_csv_are_inert(work: Path, make: Make, capsys: Capture) -> 
 
     text = "a*b*c <img src=x> [l](u) `c` \\| _d_ !x"
     (row,) = markdown_lines(("f",), [(text,)]).splitlines()[2:]
-    assert row == r"| a\*b\*c \<img src=x\> \[l\](u) \`c\` \\\| \_d\_ \!x |"
+    assert row == r"| a\*b\*c \<img src=x\> \[l](u) \`c\` \\\| \_d\_ \!x |"
     cells = csv_text(Table(("f",), [("-x0 + 1",), ("-1.5e3",), ("+cmd",)])).splitlines()
     assert cells == ["f", "'-x0 + 1", "-1.5e3", "'+cmd"]
     assert safe("\u200e\u200f\u061c\u2028") == "\N{REPLACEMENT CHARACTER}" * 4

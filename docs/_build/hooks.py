@@ -23,6 +23,12 @@ FENCES = {
     r"\rVert": ("\ue004", "postfix", "‖"),
 }
 
+#: A bar or bracket with a size of its own, such as ``\Bigl\lvert``; and the sizes.
+SIZED = re.compile(r"\\([Bb]igg?)([lr])\s*(\\[lr]vert|\\[lr]Vert|[()\[\]|])")
+SIZES = {"big": "1.2em", "Big": "1.8em", "bigg": "2.4em", "Bigg": "3em"}
+
+#: A function's name; one that carries an index is a child among others, and takes no space beside it.
+NAMED = re.compile(r"(<m(?:sub|sup|subsup|under|over|underover)>)?<mo>([a-z]{2,})</mo>")
 
 #: A letter in a style of its own; browsers ignore the attribute, so the style has to be in the character.
 LETTER = re.compile(r'<mi mathvariant="(double-struck|script)">([A-Z])</mi>')
@@ -38,17 +44,36 @@ def _letter(match: re.Match[str]) -> str:
     return f"<mi>{sign}</mi>"
 
 
+def _named(match: re.Match[str]) -> str:
+    space = "" if match[1] else '<mspace width="0.17em"/>'
+    return f"{match[1] or ''}<mi>{match[2]}</mi>{space}"
+
+
 def mathml(latex: str, display: str) -> str:
     """A formula as MathML that looks right without a mathematical font too."""
-    latex = re.sub(r"\\[Bb]igg?[lr]?(?![a-z])", "", latex)
+    large: list[str] = []
+
+    def sized(match: re.Match[str]) -> str:
+        form, size = ("prefix" if match[2] == "l" else "postfix"), SIZES[match[1]]
+        sign = FENCES[match[3]][2] if match[3] in FENCES else match[3]
+        large.append(
+            f'<mo form="{form}" fence="true" stretchy="true" minsize="{size}" maxsize="{size}" lspace="0" '
+            f'rspace="0">{sign}</mo>'
+        )
+        return f"{chr(0xE010 + len(large))} "
+
+    latex = SIZED.sub(sized, latex)
     for name, (mark, _, _) in FENCES.items():
         latex = latex.replace(name, f"{mark} ")
     drawn = LETTER.sub(_letter, convert(latex, display=display))
     for mark, form, sign in FENCES.values():
         fence = f'<mo form="{form}" fence="true" stretchy="false" lspace="0" rspace="0">{sign}</mo>'
         drawn = drawn.replace(f"<mi>&#x0{ord(mark):X};</mi>", fence).replace(f"<mi>{mark}</mi>", fence)
-    drawn = re.sub(r"<msup><mi>([^<]*)</mi><mi>&#x02032;</mi></msup>", r"<mi>\1&#x02032;</mi>", drawn)
-    return re.sub(r"<mo>([a-z]{2,})</mo>", r'<mi>\1</mi><mspace width="0.17em"/>', drawn)
+    for at, fence in enumerate(large, start=0xE011):
+        drawn = drawn.replace(f"<mi>&#x0{at:X};</mi>", fence).replace(f"<mi>{chr(at)}</mi>", fence)
+    prime = r'<mrow><mi>\1</mi><mo form="postfix" lspace="0" rspace="0">&#x02032;</mo></mrow>'
+    drawn = re.sub(r"<msup><mi>([^<]*)</mi><mi>&#x02032;</mi></msup>", prime, drawn)
+    return NAMED.sub(_named, drawn)
 
 
 def _listed_examples() -> str:

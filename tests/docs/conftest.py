@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib.util
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -18,12 +21,26 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[2]
 
 
+def need(package: str) -> None:
+    """Skip a test without the documentation's packages; under continuous integration they have to be there."""
+    if importlib.util.find_spec(package) is not None:
+        return
+    words = f"{package}: the documentation's packages are not installed: pip install '.[docs]'"
+    if os.environ.get("CI"):
+        pytest.fail(words)
+    pytest.skip(words)
+
+
+@pytest.fixture(scope="session")
+def needed() -> Callable[[str], None]:
+    """``need``, for tests."""
+    return need
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of the built site; a warning is an error. Built once for all workers, with no network to reach."""
-    pytest.importorskip(
-        "mkdocs", reason="the documentation's packages are not installed: pip install '.[docs]'"
-    )
+    need("mkdocs")
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     folder = shared / "site"
@@ -39,6 +56,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
             assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def hooks() -> dict[str, Any]:
+    """What docs/_build/hooks.py defines."""
+    need("latex2mathml")
+    return runpy.run_path(str(ROOT / "docs" / "_build" / "hooks.py"))
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

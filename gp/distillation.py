@@ -193,9 +193,14 @@ class Distillation:
     def contributions(self, x: Any, head: Head = None, by: str = "example") -> Array:
         """(M,) what each training example adds to the latent at one query; they sum to latent − baseline.
 
-        ``by="place"`` gives (M, P), one for each place of the example. Several queries (N rows) give (N, M[, P]).
+        Args:
+            x: one query (*input) or several (N, *input), which give (N, M).
+            head: of the output, by number or by its index in the output's shape; None stands for the
+                primary one: the unit that was distilled, or the first output.
+            by: "example", or "place", which gives (M, P), one for each place of the example.
 
         Raises:
+            UsageError: ``by`` is neither.
             RowsNotStored: places of a head that is a mean over them are asked of a loaded distillation.
 
         """
@@ -212,15 +217,28 @@ class Distillation:
 
         The last places of a query that has fewer distinct examples than another hold index −1 and NaN.
 
-        ``by`` is "similarity" (normalised kernel), "contribution" (largest absolute share of the latent), "positive"
-        or "negative" (largest share of that sign, and none of the other), "alike" (largest absolute share among the
-        examples of positive similarity: an example unlike the query argues by contrast, and far from the data many do).
+        Args:
+            X: (N, *input) queries, or one of them.
+            k: how many examples for each.
+            head: as for :meth:`contributions`.
+            by: "similarity" (normalised kernel), "contribution" (largest absolute share of the latent), "positive"
+                or "negative" (largest share of that sign, and none of the other), "alike" (largest absolute share
+                among the examples of positive similarity: an example unlike the query argues by contrast, and far
+                from the data many do).
+
+        Returns:
+            `Neighbors` of arrays (N, k).
         """
         head = self.head(head)
         return nearest.neighbors(self, self.query(self.as_queries(X)[0], head), k, head, by)
 
     def prototypes(self, k: int = 20, head: Head = None) -> Prototypes:
-        """Few training examples that stand for the head: kernel sections chosen by orthogonal matching pursuit."""
+        """Few training examples that stand for the head: kernel sections chosen by orthogonal matching pursuit.
+
+        Args:
+            k: how many at most.
+            head: as for :meth:`contributions`.
+        """
         return standing.prototypes(self, k, self.head(head))
 
     def fidelity(self, X: Any) -> pd.DataFrame:
@@ -263,7 +281,13 @@ class Distillation:
     def save(self, path: str | Path, rows: bool = True) -> None:
         """Write one safetensors file with a JSON header: metric, posterior, U, alpha, sums; never raw inputs.
 
-        ``rows=False`` leaves out U and alpha; neighbors and contributions then say so.
+        Args:
+            path: of the file; one that is there is replaced.
+            rows: False leaves out U and alpha; neighbors and contributions then say so.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was changed.
+
         """
         from gp.storage import save
 
@@ -276,7 +300,16 @@ class Distillation:
         return suspects(self, y)
 
     def mean_gradients(self, X: Any, head: Head = None) -> Array:
-        """(N, *input) gradient of the latent mean at one head in the model's input (or the probe's ``wrt``)."""
+        """(N, *input) gradient of the latent mean at one head in the model's input (or the probe's ``wrt``).
+
+        Args:
+            X: (N, *input) queries.
+            head: as for :meth:`contributions`.
+
+        Raises:
+            ModelNeeded: it was loaded without its model, which has to be run.
+
+        """
         from gp.gradients import mean_gradients
 
         return mean_gradients(self, queries.ordered(self, X), self.head(head))
@@ -303,7 +336,13 @@ class Distillation:
         return self.heads.number(head)
 
     def run(self, X: Any) -> Iterator[Block]:
-        """Features of queries, block by block."""
+        """Features of queries, block by block.
+
+        Raises:
+            ModelNeeded: it was loaded without its model.
+            BadInput: one example was given without a batch axis.
+
+        """
         if self.map is None:
             raise ModelNeeded(
                 "this distillation was loaded without its model; gp.load(path, model=...) predicts from X, and "
@@ -316,7 +355,12 @@ class Distillation:
         return self.map.blocks(queries.ordered(self, X))
 
     def query(self, X: Any, head: int) -> torch.Tensor:
-        """(N, E) z of the queries at one head's group and place."""
+        """(N, E) z of the queries at one head's group and place.
+
+        Args:
+            X: (N, *input) queries, or raw features (G, N, P, D) where there is no model.
+            head: its number.
+        """
         group, place = self.group(head), int(self.heads.place[head])
         if isinstance(X, torch.Tensor) and self.map is None:
             return self.posterior.basis(X)[group, :, place]
@@ -336,7 +380,12 @@ class Distillation:
             yield block, self.posterior.basis(block.features)
 
     def alphas(self, targets: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """(G, n, P, K) α = (v − b − z·w)/σ², with what rounding loses at small noise put back."""
+        """(G, n, P, K) α = (v − b − z·w)/σ², with what rounding loses at small noise put back.
+
+        Args:
+            targets: (n, P, C) v.
+            z: (G, n, P, E) features of the same rows.
+        """
         groups, n, places, _ = z.shape
         v = targets.reshape(n, places, groups, -1).permute(2, 0, 1, 3).to(z)
         rough = (v - self.posterior.mean(z)) / self.posterior.noise[:, None, None, None]
@@ -344,7 +393,13 @@ class Distillation:
         return rough if correction is None else rough + z @ correction[:, None]
 
     def alpha_of(self, targets: torch.Tensor, z: torch.Tensor, head: int) -> torch.Tensor:
-        """(n, P) α of one head, uncorrected, from targets (n, P, C) and the z (n, P, E) of its group."""
+        """(n, P) α of one head, uncorrected.
+
+        Args:
+            targets: (n, P, C) v.
+            z: (n, P, E) features of the same rows, of the head's group.
+            head: its number.
+        """
         posterior, group, column = self.posterior, self.group(head), self.column(head)
         mean = posterior.baseline[group, column] + z @ posterior.weights[group, :, column]
         return (targets[..., int(self.heads.channel[head])].to(z) - mean) / posterior.noise[group]

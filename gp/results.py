@@ -35,6 +35,10 @@ class Prediction:
         Its reach in deviations is the quantile of the training rows' leave-one-out residuals at that level, of each
         head; beyond 99 % never less than a Gaussian's. Through a nonlinear tail go seeded samples of the latent.
 
+        Args:
+            level: share of outputs to cover, such as 0.95.
+            samples: how many latents are drawn where the tail is nonlinear.
+
         Raises:
             UsageError: the level is not between 0 and 1.
 

@@ -56,7 +56,15 @@ class Explanations(Sequence[NeuronExplanation]):
         return tuple(neuron.address for neuron in self._neurons)
 
     def report(self, path: str | Path, title: str | None = None) -> Path:
-        """Write one HTML report and return its path. It needs no network, no server and no script to be read."""
+        """Write one HTML report and return its path. It needs no network, no server and no script to be read.
+
+        Args:
+            path: of the page to write; a page that is there is replaced.
+            title: of the page.
+
+        Raises:
+            ReportError: there is no neuron to report, or the page cannot be written.
+        """
         from interpret.report import write
 
         return write(self, Path(path), title=title or "What these neurons compute, and what they go by")

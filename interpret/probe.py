@@ -41,6 +41,11 @@ class Probe:
         device: where results are returned; None is the CPU. Computation happens where the model is.
         dtype: of the results; None is the model's, and float32 for half precision.
         chunk_bytes: bound on the intermediate tensors of a gradient pass over many units.
+
+    Raises:
+        UsageError: a setting is of no use, such as a ``reduce`` that there is not.
+        AddressError: the address does not parse.
+        UnknownLayer: the model has no such place.
     """
 
     def __init__(
@@ -100,7 +105,12 @@ class Probe:
         return self._collect(X, "gradients")
 
     def capture(self, X: Any, paths: Sequence[str]) -> dict[str, torch.Tensor]:
-        """The values at several addresses from one pass over the data: ``{path: (N, *shape)}``."""
+        """The values at several addresses from one pass over the data: ``{path: (N, *shape)}``.
+
+        Args:
+            X: (N, *input) data, as for :meth:`values`.
+            paths: addresses; one may be given without a list.
+        """
         paths = [paths] if isinstance(paths, str) else list(paths)
         read = Values(self, paths)
         parts = {path: Filled(batching.rows_of(X), self.device) for path in paths}
@@ -111,11 +121,17 @@ class Probe:
         return {path: filled.tensor for path, filled in parts.items()}
 
     def stream(self, X: Any, what: str = "gradients") -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield ``(rows, tensor)`` batch by batch, for data larger than memory. ``what``: "gradients" or "values".
+        """Yield ``(rows, tensor)`` batch by batch, for data larger than memory.
 
         ``rows`` is a slice; ``tensor`` is :meth:`gradients` or :meth:`values` of these rows, (n, *shape).
-
         Between two batches the model is as it was found, so a loop may be left at any time.
+
+        Args:
+            X: (N, *input) data, or what yields batches of it.
+            what: "gradients" or "values".
+
+        Raises:
+            UsageError: ``what`` is neither.
         """
         if what not in ("gradients", "values"):
             raise UsageError(f"what is 'gradients' or 'values'; got {what!r:.40}")

@@ -186,6 +186,11 @@ class Run:
 
         Neurons of the same network's title that were explained from other data or other weights stay, and a
         query would show both side by side.
+
+        Args:
+            model: the network's title.
+            data_hash: of the data to be explained from; "" asks nothing.
+            model_hash: of the weights; "" asks nothing.
         """
         if not (data_hash and model_hash):
             return ""
@@ -219,6 +224,10 @@ class Run:
 
         The same result again (equal digest) is not stored twice; another result for the same address becomes
         its next revision, and what was there stays.
+
+        Args:
+            explanation: what `interpret.explain` made.
+            plan: the row of the sweep that it is a part of, if of any.
         """
         from interpret.runs.writing import entry
 
@@ -234,7 +243,12 @@ class Run:
                 self.files.write(key, content)
 
     def insert(self, entry: Entry, plan: int | None) -> int:
-        """The rows of one explanation, inside the caller's transaction."""
+        """The rows of one explanation, inside the caller's transaction; the new row's id.
+
+        Args:
+            entry: what one explanation becomes (`interpret.runs.writing.entry`); its arrays are on the disk already.
+            plan: as for `add`.
+        """
         from interpret.runs.writing import insert
 
         return insert(self.connection, entry, plan)
@@ -242,7 +256,12 @@ class Run:
     def load(
         self, address: str, *, model: str | None = None, revision: int | None = None
     ) -> NeuronExplanation:
-        """The whole explanation of a neuron, arrays and pictures included; the latest revision unless told.
+        """The whole explanation of a neuron, arrays and pictures included.
+
+        Args:
+            address: as `addresses` lists it.
+            model: the network's title, where the run holds several.
+            revision: its number, from 1; None stands for the latest.
 
         Raises:
             UnknownNeuron: the run has no such neuron; the nearest addresses are named. Or it has that address in
@@ -255,6 +274,11 @@ class Run:
     def find(self, address: str, model: str, fingerprint: str) -> NeuronExplanation | None:
         """The latest explanation of that network's neuron made from the same model, data and settings, or
         None.
+
+        Args:
+            address: as it was explained.
+            model: the network's title.
+            fingerprint: of weights, data and settings together.
         """
         sql = (
             "SELECT d.body, d.volatile, n.address FROM neuron n JOIN document d ON d.neuron = n.id "
@@ -322,7 +346,12 @@ class Run:
         return found[0]  # type: ignore[no-any-return]
 
     def unknown(self, address: str, revision: int | None = None) -> UnknownNeuron:
-        """The error for an address that the run does not hold."""
+        """The error for an address that the run does not hold, to be raised by the caller.
+
+        Args:
+            address: what was asked for.
+            revision: the revision that was asked for, if any was.
+        """
         known = list(dict.fromkeys(self.addresses()))
         if revision is not None and address in known:
             return UnknownNeuron(f"{self.path}: neuron {address!r} has no revision {revision}.")
@@ -338,13 +367,20 @@ class Run:
             return self.files.read(key)
 
     def blob(self, key: str) -> bytes:
-        """A stored picture (codec.Reader)."""
+        """A stored picture (codec.Reader).
+
+        Raises:
+            StoreDamaged: it is missing, or not what was written.
+        """
         with self.reading():
             return self.pictures.read(key)
 
     def table(self, pattern: str | None = None, **filters: Any) -> Answer:
-        """``query`` as plain rows, without pandas; the arguments are those of
-        :func:`interpret.runs.query.select`.
+        """``query`` as plain rows, without pandas.
+
+        Args:
+            pattern: as for `query`.
+            filters: those of :class:`interpret.runs.query.Filters`, by name.
         """
         with self.reading(), uncollected():
             return select(self.connection, pattern, str(self.path), **filters)

@@ -113,12 +113,38 @@ def fit_gradients(
     pysr_options: Mapping[str, Any] | None = None,
     device: str | None = None,
 ) -> Formula:
-    """The same as `fit` from arrays of any framework: points (N, d), gradients (N, d), values (N,) or None.
+    """The same as `fit` from arrays of any framework.
 
     Without values there is no link, no verdict of EXACT, and nothing that says where a classifier's decision boundary
     is: all points count alike, also those far from it, where training leaves the direction loose. As the gradients may
     be exact, the search goes on until a misalignment of 1e-9 unless ``accuracy`` says otherwise; for a trained
-    network's 1.5e-3 is faster. ``device`` None stands for NumPy.
+    network's 1.5e-3 is faster.
+
+    Args:
+        points: (N, d) inputs, float64 or what converts to it.
+        gradients: (N, d) of the unit at these points, of any length: only directions count.
+        values: (N,) of the unit there, or None.
+        names: one for each input.
+        engine: as for `fit`.
+        operators: as for `fit`.
+        max_terms: of the formula's outermost sum.
+        max_complexity: nodes of the formula's tree.
+        seed: everything random follows from it.
+        time_limit: seconds after which the search stops and returns what it has.
+        units: of measurement, one for each input; formulas then respect them.
+        focus: as for `fit`; it needs values.
+        accuracy: misalignment below which a short formula ends the search; None stands for 1e-9.
+        progress: called with a `Progress` after each stage.
+        memory_limit: bytes that a PySR worker may use.
+        pysr_options: parameters of ``PySRRegressor``, for the engine "pysr".
+        device: where the search's sums over points are taken, such as "cuda"; None stands for NumPy.
+
+    Returns:
+        The formula with its frontier, link (where there are values), verdict and controls.
+
+    Raises:
+        BadInput, TooFewPoints, DeadUnit: the data do not allow a search.
+        BackendMissing: the engine asked for is not installed.
     """
     started = time.monotonic()
     settings = settings_of(

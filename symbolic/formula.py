@@ -224,7 +224,15 @@ class Formula:
         return exports.to_numpy(self.row(row).tree, self.names, self.operators)
 
     def torch(self, row: int | None = None, trainable: bool = True) -> FormulaModule:
-        """The formula as a differentiable module from (..., d) to (...)."""
+        """The formula as a differentiable module from (..., d) to (...).
+
+        Args:
+            row: of the frontier; the chosen one by default.
+            trainable: whether its constants are parameters, else buffers.
+
+        Raises:
+            ExpressionError: an operator of the user's own has no torch form, or a constant is not finite.
+        """
         return exports.to_torch(self.row(row).tree, self.operators, trainable)
 
     def predict(self, X: ArrayLike) -> Array:
@@ -250,7 +258,11 @@ class Formula:
 
     @staticmethod
     def from_json(text: str, operators: Iterable[Operator] = ()) -> Formula:
-        """The result of `to_json`; operators of the user's own have to be passed again.
+        """The result of `to_json`.
+
+        Args:
+            text: what `to_json` gave.
+            operators: of the user's own; they have to be passed again.
 
         Raises:
             BadInput: the text is not such JSON.

@@ -64,7 +64,16 @@ def user_operator(
     julia: str | None = None,
     monotone: str = "",
 ) -> Operator:
-    """An operator of the user's own; ``derivative`` is one callable, or a tuple with one for each argument.
+    """An operator of the user's own.
+
+    Args:
+        name: an identifier that is not built in.
+        function: on float64 arrays, one for each argument, element by element.
+        derivative: of the function, on the same arrays: one callable, or a tuple with one for each argument.
+        sympy: the same on SymPy expressions, for `Formula.sympy`.
+        torch: the same on tensors, for `Formula.torch`.
+        julia: the same in Julia, such as ``"bump(x) = exp(-x^2)"``, for PySR.
+        monotone: as for `Operator`.
 
     Raises:
         ExpressionError: the name is not an identifier, or is one of the built-in names.

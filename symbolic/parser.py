@@ -73,7 +73,12 @@ def quote(name: str, operators: Operators = None) -> str:
 
 
 def parse(text: str, names: Sequence[str] | None = None, operators: Operators = None) -> Tree:
-    """The tree of a formula. Variables are ``names``, or ``x0, x1, …`` where no names are given.
+    """The tree of a formula.
+
+    Args:
+        text: such as ``x0^2 + 2*x1``; names that are no plain words stand in backticks.
+        names: of the variables, in the order of the columns; None stands for ``x0, x1, …``.
+        operators: of the user's own that the text may use.
 
     Raises:
         ExpressionError: the text is no formula over these names and operators; the message points at the place.

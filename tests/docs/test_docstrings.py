@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 import gp
 import interpret
 import symbolic
+from interpret import errors
+from interpret.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 #: Words of a signature that say an array goes in or comes out.
@@ -29,7 +33,8 @@ def functions() -> Iterator[tuple[str, Any]]:
             if inspect.isfunction(found):
                 yield f"{package.__name__}.{name}", found
             elif inspect.isclass(found) and not issubclass(found, BaseException):
-                for method, value in vars(found).items():
+                for method, member in vars(found).items():
+                    value = getattr(member, "__func__", member)
                     if inspect.isfunction(value) and not method.startswith("_"):
                         yield f"{package.__name__}.{name}.{method}", value
 
@@ -46,18 +51,79 @@ def test_documented(name: str) -> None:
     assert inspect.getdoc(FUNCTIONS[name]), name
 
 
-@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n.count(".") == 1])
+def section(text: str, title: str) -> str:
+    """What stands below a title of a docstring; "" where it has none."""
+    match = re.search(rf"^{title}:\n((?:[ ].*\n?|\n)+)", inspect.cleandoc(text), re.MULTILINE)
+    return match[1] if match else ""
+
+
+def unlisted(found: Any, text: str) -> str:
+    """What is wrong with the list of arguments: one that is missing, one that is not taken; "" where nothing is.
+
+    Fewer than two arguments need no list. What is passed on under a keyword (``**filters``) is named somewhere.
+    """
+    parameters = [p for p in inspect.signature(found).parameters.values() if p.name not in ("self", "cls")]
+    passed = {p.name for p in parameters if p.kind is p.VAR_KEYWORD}
+    real = {p.name for p in parameters} - passed
+    listed = set(re.findall(r"^    \*{0,2}(\w+):", section(text, "Args"), re.MULTILINE))
+    if listed - real - passed:
+        return f"documents {sorted(listed - real - passed)}, which it does not take"
+    if (listed or len(parameters) > 1) and real - listed:
+        return f"{sorted(real - listed)} undocumented"
+    return "".join(f"says nothing of **{name}" for name in passed if name not in text)
+
+
+def raised(found: Any) -> list[type[errors.InterpretError]]:
+    """The project's errors that a function's own code raises."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(found)))
+    calls = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise)]
+    names = [call.func.id for call in calls if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]
+    return [vars(errors)[name] for name in names if name in vars(errors)]
+
+
+def unsaid(found: Any, text: str) -> list[str]:
+    """Errors of the project that a function raises and whose docstring names neither them nor a base of theirs."""
+    said = set(re.findall(r"\w+", section(text, "Raises")))
+    return [e.__name__ for e in raised(found) if not said & {base.__name__ for base in e.__mro__[:-2]}]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_arguments_listed_are_the_arguments(name: str) -> None:
-    text = inspect.getdoc(FUNCTIONS[name]) or ""
-    match = re.search(r"^Args:\n((?:[ ].*\n?|\n)+)", text, re.MULTILINE)
-    if match is None:
-        return
-    listed = re.findall(r"^    (\w+):", match[1], re.MULTILINE)
-    real = list(inspect.signature(FUNCTIONS[name]).parameters)
-    assert set(listed) <= set(real), f"{name} documents what it does not take"
-    assert set(real) - {"options"} <= set(listed) | {"options"}, (
-        f"{name}: {set(real) - set(listed)} undocumented"
-    )
+    assert unlisted(FUNCTIONS[name], FUNCTIONS[name].__doc__ or "") == "", name
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_raised_are_listed(name: str) -> None:
+    assert unsaid(FUNCTIONS[name], FUNCTIONS[name].__doc__ or "") == [], name
+
+
+def test_a_probe_is_made_as_its_class_says() -> None:
+    made, text = interpret.Probe.__init__, interpret.Probe.__doc__ or ""
+    assert unlisted(made, text) == ""
+    assert unsaid(made, text) == []
+
+
+def test_the_checks_see_enough() -> None:
+    assert sum(len(inspect.signature(f).parameters) > 2 for f in FUNCTIONS.values()) > 20
+    assert sum(name.count(".") == 2 and bool(raised(f)) for name, f in FUNCTIONS.items()) > 5
+
+
+def test_the_checks_can_fail() -> None:
+    def two(first: int, second: int, **others: int) -> None:
+        """Takes what it is given."""
+
+    def called(first: int, second: int) -> None:
+        raise UsageError("as an example")
+
+    whole = "Sums.\n\n    Args:\n        first: a.\n        second: b.\n        others: c.\n"
+    assert unlisted(two, "") != ""
+    assert unlisted(two, whole) == ""
+    assert "third" in unlisted(two, whole.replace("second", "third"))
+    assert "second" in unlisted(two, whole.replace("        second: b.\n", ""))
+    assert "others" in unlisted(two, whole.replace("        others: c.\n", ""))
+    assert unsaid(called, "") == ["UsageError"]
+    assert unsaid(called, "Sums.\n\n    Raises:\n        BadInput: never.\n") == ["UsageError"]
+    assert unsaid(called, "Sums.\n\n    Raises:\n        UsageError: always.\n") == []
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -146,6 +146,13 @@ class Neighbor:
     contribution: float
     place: tuple[int, ...] | None = None
 
+    def __repr__(self) -> str:
+        place = "" if self.place is None else f", place={tuple(map(int, self.place))}"
+        return (
+            f"Neighbor(index={self.index}, similarity={self.similarity:.4g}, "
+            f"contribution={self.contribution:+.4g}{place})"
+        )
+
 
 @dataclass(frozen=True)
 class QueryCase:

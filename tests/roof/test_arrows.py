@@ -110,8 +110,10 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_interpret_loads_nothing_heavy() -> None:
-    assert not loaded_by("import interpret") & {"torch", "numpy", "pandas", "sympy", "gpytorch", "matplotlib"}
+@pytest.mark.parametrize("package", ["interpret", "gp", "symbolic"])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    heavy = {"torch", "numpy", "scipy", "pandas", "sklearn", "sympy", "gpytorch", "matplotlib", "juliacall"}
+    assert not loaded_by(f"import {package}") & heavy
 
 
 def test_importing_symbolic_never_starts_julia() -> None:

@@ -14,7 +14,7 @@ import interpret
 from interpret import errors
 from interpret.demo import train
 from interpret.evidence.explainer import Explainer, Settings
-from interpret.explanation import NeuronExplanation
+from interpret.explanation import Neighbor, NeuronExplanation
 
 RULE = "x0² + 2·x1² > 1"
 
@@ -219,3 +219,10 @@ def test_the_model_is_left_as_found(model: nn.Module, data: tuple[np.ndarray, np
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     model.eval()
+
+
+def test_a_neighbor_prints_in_a_line() -> None:
+    assert repr(Neighbor(7, 0.987654321, -0.123456)) == (
+        "Neighbor(index=7, similarity=0.9877, contribution=-0.1235)"
+    )
+    assert repr(Neighbor(7, 1.0, 2.0, (0, 3))).endswith("contribution=+2, place=(0, 3))")

@@ -84,7 +84,8 @@ def _shown(mathml: str) -> tuple[str, ...] | None:
     try:
         _show_products(root)
         return tuple(_chunks(root))
-    except RecursionError:  # a thousand roots one in another: foreign, and no formula that a reader wants typeset
+    except RecursionError:
+        # A thousand roots one in another: foreign, and no formula that a reader wants typeset.
         return None
 
 

@@ -112,6 +112,23 @@ def test_code_in_tables_is_not_cut(seen: dict[str, dict[str, Any]]) -> None:
     assert {address: page["cut"] for address, page in seen.items() if page["cut"]} == {}
 
 
+def test_a_wide_table_has_the_page_and_keeps_its_first_column(served: str, browser: Any) -> None:
+    """The peers' table fits a large screen; on a phone the tools' names stay where they are while the rest scrolls."""
+    edges = "e => [e.getBoundingClientRect().left, e.getBoundingClientRect().right]"
+    for width, fits in ((1400, True), (820, True), (390, False)):
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.goto(f"{served}/peers.html")
+        assert (tab.locator("article table").first.evaluate(edges)[1] <= width) == fits, width
+        if not fits:
+            frame = tab.locator(".md-typeset__scrollwrap").first
+            frame.evaluate("e => { e.scrollLeft = 200 }")
+            assert frame.evaluate("e => e.scrollLeft") == 200
+            left, right = tab.locator("article td").first.evaluate(edges)
+            assert left >= 0
+            assert right < width / 2
+        tab.close()
+
+
 def test_search_finds_a_page(served: str, browser: Any) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 800})
     box, hits = tab.get_by_role("textbox", name="Search"), tab.locator(".md-search-result__item a")

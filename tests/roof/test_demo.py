@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import gp
 import interpret
 import symbolic
+from interpret import demo
 from interpret.demo import Case, digits, ellipse
 
 
@@ -112,3 +114,16 @@ def test_contributions_explain_and_add_up(case: Case, distilled: gp.Distillation
         agreement.append(np.mean(case.y[near] == head))
     assert np.median(share) <= 2
     assert np.mean(agreement) >= 0.95
+
+
+def test_networks_are_trained_on_one_thread_and_the_callers_number_is_restored() -> None:
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    seen: list[int] = []
+    torch.set_num_threads(2)
+    try:
+        demo.train(demo.table_network(2, 4), X, (X[:, 0] > 0).astype(np.int64), steps=2, seed=0,
+                   progress=lambda share: seen.append(torch.get_num_threads()))  # fmt: skip
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

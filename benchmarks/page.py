@@ -65,11 +65,11 @@ SECTIONS = (
             "why this is a comparison of methods and not of search engines. These two get the network's output, 2 s "
             "and then 10 s (gplearn 4 generations and then its default of 20), and are charged for the first "
             "of the two that finds the rule; ours stops by itself. *level*: the ranges overlap.",
-            (Part("peer_formulas.py", "--seeds 3", "--tasks A1 --seeds 1 --budgets 1", limit=600),)),
+            (Part("peer_formulas.py", "--seeds 2", "--tasks A1 --seeds 1 --budgets 1", limit=600),)),
     Section("concepts", "Formulas: the published tasks",
             "*label cos*: with the gradient of the rule behind the labels, near the decision boundary; *network cos*: "
             "with the network's own. F and G have no single formula and are judged by the network.",
-            (Part("concepts.py", "tasks --seeds 3", "tasks --seeds 1 --only A1", markdown=False, limit=300),)),
+            (Part("concepts.py", "tasks --seeds 2", "tasks --seeds 1 --only A1", markdown=False, limit=300),)),
     Section("claims", "Formulas: is anything claimed where there is nothing?",
             "Random networks and random directions. An EXACT here would be a false claim.",
             (Part("concepts.py", "claims", "", markdown=False, limit=300),)),
@@ -84,13 +84,13 @@ SECTIONS = (
             "The same questions to the same networks. *ours against it* is from our side, of the seconds where nothing "
             "else is said; a loss is called one; 1 − AUC is what is missed. The nets of *changed labels* have learned "
             "them by heart.",
-            (Part("peer_captum.py", "--seeds 3 --rounds 5", "--seeds 1 --rounds 1"),)),
+            (Part("peer_captum.py", "--seeds 3 --rounds 3", "--seeds 1 --rounds 1"),)),
     Section("probe", "The probe against plain autograd",
             "Whole layers at once; the contenders take turns.",
             (Part("probe.py", "speed", "", markdown=False),)),
     Section("scaling", "Curves: rows, inputs, features, units, workers",
             "Two workers on two cores leave nothing for the coordinator and the rest of the machine.",
-            (Part("scaling.py", "--repeats 3", "--repeats 1 --most 0.05 --neurons 2"),)),
+            (Part("scaling.py", "--repeats 3 --neurons 8", "--repeats 1 --most 0.05 --neurons 2"),)),
     Section("sweep", "Sweeps: one worker against two",
             "Both engines on the hidden units of a random network, most of which have no short formula: the search "
             "takes its full time. Start-up is included in every figure.",

@@ -24,7 +24,10 @@ import numpy as np
 import torch
 from torch import nn
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file lies one with the package's name
+sys.path[:1] = [
+    str(Path(__file__).resolve().parents[1]),
+    str(Path(__file__).parent),
+]  # gp is the package first
 
 import gp
 import symbolic

@@ -6,13 +6,9 @@ Names are resolved on first use, so that the engines can import ``interpret.prob
 
 from __future__ import annotations
 
-from interpret.commands import streams
-
-streams.interrupts_end()  # before anything that takes time to import
-
-from importlib import import_module  # noqa: E402
-from importlib.metadata import PackageNotFoundError, distribution  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import TYPE_CHECKING, Any
 
 
 def _refuse_namesake() -> None:

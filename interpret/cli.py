@@ -6,6 +6,10 @@ Exit codes: 0 done, 1 something needed is not installed (``doctor``), 2 wrong us
 
 from __future__ import annotations
 
+from interpret.commands import streams
+
+streams.interrupts_end()  # before anything that takes time to import
+
 import math
 import os
 import sys
@@ -17,7 +21,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from interpret.commands import config, streams
+from interpret.commands import config
 from interpret.errors import InterpretError, said
 
 #: The base of click's errors, from wherever typer has its click.

@@ -64,7 +64,7 @@ def test_a_flipped_bit_is_named_and_nothing_is_dropped(killed: Path, tmp_path: P
         with pytest.raises(StoreDamaged, match=r"run.sqlite-wal.*is damaged"):
             open_run(folder)
         with pytest.raises(StoreDamaged, match="Restore the file"):
-            verbs._check(folder)
+            verbs.doctor(folder, json=False, quiet=True)
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     content[at] ^= 1
     (folder / WAL).write_bytes(content)

@@ -98,7 +98,7 @@ class _Sparse(gpytorch.models.ApproximateGP):
         return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
 
 
-def sparse(U: torch.Tensor, V: torch.Tensor, inducing: int = 512, steps: int = 200) -> Rival:
+def sparse(U: torch.Tensor, V: torch.Tensor, inducing: int = 512, steps: int = 60) -> Rival:
     """Stochastic variational GP (Hensman et al. 2015) with an RBF kernel, minibatches of 256."""
     generator = torch.Generator().manual_seed(0)
     centre, scale = U.mean(0), U.std() * U.shape[1] ** 0.5

@@ -40,6 +40,8 @@ def one(seed: int, kind: str, arguments: argparse.Namespace) -> dict[str, dict[s
     deviation = fidelity.flat(task.probe.values(split.X).numpy()).std(0)
     found = {}
     for name, fit in fidelity.methods(task, arguments).items():
+        if arguments.without and arguments.without in name:
+            continue
         made = measured(fit)
         judged = {n: fidelity.judged(task, made.value, X, truth[n], deviation) for n, X in inputs.items()}
         found[name] = {
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kinds", default="digits,diabetes")
     parser.add_argument("--methods", default="", help="only methods whose name holds this text")
+    parser.add_argument("--without", default="", help="no method whose name holds this text")
     parser.add_argument("--gpex", type=Path, help="a checkout of GPEX, to run its own code beside")
     parser.add_argument("--gpex-steps", type=int, default=600)
     asked = parser.parse_args()

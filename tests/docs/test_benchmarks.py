@@ -53,6 +53,18 @@ def test_the_committed_page_is_whole() -> None:
     assert "not installed" in text or "pysr 1" in text
 
 
+def test_a_section_made_anew_leaves_the_others() -> None:
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        import page
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf8")
+    kept = page.sections(text)
+    assert list(kept) == TITLES
+    assert text.endswith("\n".join(kept.values()))
+
+
 def test_losses_are_called_losses() -> None:
     sys.path.insert(0, str(SCRIPT.parent))
     try:

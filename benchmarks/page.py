@@ -82,7 +82,7 @@ SECTIONS = (
             "longer training would bring them nearer. On digits the tangent kernel is left out: it "
             "takes minutes a network. *level*: the ranges overlap.",
             (Part("peer_gp.py", "--seeds 3 --kinds diabetes", "--seeds 1 --kinds diabetes --methods activation"),
-             Part("peer_gp.py", "--seeds 2 --kinds digits --without tangent", ""))),
+             Part("peer_gp.py", "--seeds 1 --kinds digits --without tangent", ""))),
     Section("captum", "Gradients, neighbors and wrong labels: captum and shap",
             "The same questions to the same networks. *ours against it* is from our side, of the seconds where nothing "
             "else is said; a loss is called one; 1 − AUC is what is missed. The nets of *changed labels* have learned "
@@ -97,7 +97,7 @@ SECTIONS = (
     Section("sweep", "Sweeps: one worker against two",
             "Both engines on the hidden units of a random network, most of which have no short formula: the search "
             "takes its full time. Start-up is included in every figure.",
-            (Part("sweep.py", "--neurons 100", "--neurons 4 --layer fc1", limit=600),)),
+            (Part("sweep.py", "--neurons 24", "--neurons 4 --layer fc1", limit=600),)),
     Section("runs", "Runs: a hundred thousand neurons",
             "Made-up neurons of usual size, without arrays, for a query reads none.",
             (Part("store.py", "", "--neurons 2000", limit=300),)),

@@ -1,6 +1,6 @@
 """The GP engine beside other Gaussian processes: fidelity, contributions that cancel or not, seconds, memory.
 
-    python benchmarks/gp.py [--gpex PATH] [--threads 2] [--methods ours]
+    python benchmarks/gp.py [--gpex PATH] [--threads 1] [--methods ours]
         [--only digits,attention,regression,meaning,noise,scale]
 
 Networks: a digits classifier (10 logits), the attention map of a spatial-attention classifier of digits (64
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--gpex", type=Path, help="a checkout of GPEX, to run its own code beside")
     parser.add_argument("--gpex-steps", type=int, default=600)
     parser.add_argument("--methods", default="", help="only methods whose name holds this text")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--most", type=float, default=1e7, help="rows of the largest fit of the scale part")
     arguments = parser.parse_args()

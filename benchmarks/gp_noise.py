@@ -7,8 +7,8 @@ the same among the training images of positive similarity ("alike"), and the sha
 unlike the query, and against the head.
 
 Second table: a share λ of each head's kernel given to the head's own output, k + λ(g − b)(g' − b)/s². It lowers
-cancellation and raises agreement everywhere, by making the contributors the same for every query: ``overlap`` is how
-many of ten two queries of one predicted class have in common, ``distinct`` how many training images are anybody's.
+cancellation and raises agreement everywhere, by making the contributors the same for every query: the last columns are
+the share of the ten that two queries of one predicted class have in common, and how many training images are anybody's.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from argparse import Namespace
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 import gp
 from benchmarks import gp_data as data
+from benchmarks.peers import table
 from interpret.probe import Probe
 
 SHARES = (0.0, 0.1, 0.3, 0.5)
@@ -30,39 +30,46 @@ TEN = 10
 
 
 def main(arguments: Namespace) -> None:
-    levels, shares = [], []
+    levels: dict[str, list[dict[str, float]]] = {}
+    shares: dict[str, list[dict[str, float]]] = {}
     for seed in range(3):
         split = data.digits(seed)
         net = data.train(data.CNN, split, seed=seed)
         d = gp.distill(Probe(net, ""), split.X)
         for name, X in inputs(split, seed).items():
-            levels.append({"seed": seed, "inputs": name, **at_level(d, net, split, X)})
+            levels.setdefault(name, []).append(at_level(d, net, split, X))
         for share in SHARES:
-            shares.extend(own_output(d, net, split, share, seed))
-    print("contributors from images to noise: means over three seeds")
+            for name, figures in own_output(d, net, split, share).items():
+                shares.setdefault(f"{name}, share {share:.0%}", []).append(figures)
+    print("contributors from images to noise: means over three seeds\n")
     print(mean(levels, "inputs"))
-    print("\na share of the kernel given to the head's own output: means over three seeds")
-    print(mean(shares, ["share", "inputs"]))
+    print("a share of the kernel given to the head's own output: means over three seeds\n")
+    print(mean(shares, "inputs, share"))
 
 
-def mean(rows: list[dict[str, object]], by: str | list[str]) -> str:
-    """A table of means over seeds."""
-    table = pd.DataFrame(rows).groupby(by, sort=False).mean(numeric_only=True).drop(columns="seed")
-    return table.to_string(float_format="%.4g")
+def mean(rows: dict[str, list[dict[str, float]]], what: str) -> str:
+    """A Markdown table of means over seeds; three digits are shown, counts as whole numbers."""
+    columns = list(next(iter(rows.values()))[0])
+    means = {
+        name: [float(np.mean([figures[column] for figures in seeds])) for column in columns]
+        for name, seeds in rows.items()
+    }
+    cells = [(name, *(f"{x:.0f}" if x > 10 else f"{x:.3f}" for x in row)) for name, row in means.items()]
+    return table((what, *(column.replace("|", "\\|") for column in columns)), cells)
 
 
 def inputs(split: data.Split, seed: int) -> dict[str, np.ndarray]:
     """From held-out images to uniform noise; pixels lie in [0, 1]."""
     X, draw = split.X_test, np.random.default_rng(seed)
-    made = {"test": X}
+    made = {"held-out images": X}
     for level in (0.1, 0.2, 0.3, 0.5, 1.0):
-        made[f"test + {level} N(0, 1)"] = (X + level * draw.normal(size=X.shape)).astype(np.float32)
-    made["half test, half uniform"] = (X + data.noise(X)) / 2
+        made[f"with N(0, 1) times {level}"] = (X + level * draw.normal(size=X.shape)).astype(np.float32)
+    made["half image, half uniform noise"] = (X + data.noise(X)) / 2
     made["pixels shuffled"] = data.shuffled(X)
-    made["normal, each pixel's moments"] = (X.mean(0) + X.std(0) * draw.normal(size=X.shape)).astype(
-        np.float32
-    )
-    made["uniform"] = data.noise(X)
+    made["normal noise with each pixel's moments"] = (
+        X.mean(0) + X.std(0) * draw.normal(size=X.shape)
+    ).astype(np.float32)
+    made["uniform noise"] = data.noise(X)
     return made
 
 
@@ -86,37 +93,33 @@ class Shares:
 
 def at_level(d: gp.Distillation, net: nn.Module, split: data.Split, X: np.ndarray) -> dict[str, float]:
     """Figures of one kind of input."""
-    truth, made = outputs(net, X), d.predict(X).mean
-    found = shares_of(d, X, made.argmax(1))
+    found = shares_of(d, X, d.predict(X).mean.argmax(1))
     top, alike = found.top(), found.top(found.kernel > 0)
     contrast = np.take_along_axis((found.kernel < 0) & (found.share > 0), top, 1)
     return {
-        "least pearson": min(np.corrcoef(a, b)[0, 1] for a, b in zip(truth.T, made.T, strict=True)),
         "Σ|c|/|Σc|": found.cancellation(),
-        "over s": found.cancellation(d.targets.std(0)[found.head]),
-        "contributors": float((split.y[top] == found.head[:, None]).mean()),
-        "alike": float((split.y[alike] == found.head[:, None]).mean()),
-        "contrast": float(contrast.mean()),
-        "median |Σc|": float(np.median(np.abs(found.share.sum(1)))),
+        "over max(|Σc|, s)": found.cancellation(d.targets.std(0)[found.head]),
+        "ten largest of the predicted class": float((split.y[top] == found.head[:, None]).mean()),
+        "the same among examples alike": float((split.y[alike] == found.head[:, None]).mean()),
+        "by contrast": float(contrast.mean()),
     }
 
 
 def own_output(
-    d: gp.Distillation, net: nn.Module, split: data.Split, share: float, seed: int
-) -> list[dict[str, float | str]]:
+    d: gp.Distillation, net: nn.Module, split: data.Split, share: float
+) -> dict[str, dict[str, float]]:
     """Figures of a kernel that gives ``share`` of itself to the head's own output."""
-    rows: list[dict[str, float | str]] = []
-    for name, X in {"test": split.X_test, "uniform": data.noise(split.X_test)}.items():
+    rows = {}
+    for name, X in {"held-out images": split.X_test, "uniform noise": data.noise(split.X_test)}.items():
         head = outputs(net, X).argmax(1)
         found = tilted(d, X, outputs(net, X), head, share)
         top = found.top()
-        figures = {
+        rows[name] = {
             "Σ|c|/|Σc|": found.cancellation(),
-            "contributors": float((split.y[top] == head[:, None]).mean()),
-            "overlap": overlap(top, head),
-            "distinct": float(len(np.unique(top))),
+            "ten largest of the predicted class": float((split.y[top] == head[:, None]).mean()),
+            "shared by two queries of one class": overlap(top, head),
+            "images that are anybody's": float(len(np.unique(top))),
         }
-        rows.append({"seed": seed, "share": share, "inputs": name, **figures})
     return rows
 
 

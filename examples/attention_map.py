@@ -53,7 +53,7 @@ train(model, X, y, steps=800, seed=SEED)
 print(f"accuracy on held-out images: {accuracy(model, X_test, y_test):.3f}")
 
 # %% [markdown]
-# The scores before the softmax are an (1, 8, 8) output. Distilling takes a second: the last affine layer of `score` is
+# The scores before the softmax are an (1, 8, 8) output. Distilling trains nothing: the last affine layer of `score` is
 # `score` itself, so the process is exact in closed form.
 
 # %%

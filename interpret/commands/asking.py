@@ -1,4 +1,4 @@
-"""The verb ``query``: answers in under a second, so nothing here loads torch, sympy or pandas."""
+"""The verb ``query``: answers at once, so nothing here loads torch, sympy or pandas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plot's frame with two scales: thin grid, quiet labels, no boxes; a tenth of the work of general-purpose axes.
+"""A plot's frame with two scales: thin grid, quiet labels, no boxes, and no more work than that.
 
 Data are mapped to the canvas here and drawn as a few paths.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 from pathlib import Path
@@ -10,6 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+#: CPU seconds that an example may take. On a machine that does other things too it waits longer, and works no more.
+MOST_SECONDS = 60.0
+
+
+def cpu_seconds() -> float:
+    """Of this process, its threads and the processes it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 @pytest.mark.slow
@@ -19,7 +28,9 @@ def test_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert text.startswith("# %% [markdown]\n# # ")
     assert text.split("# %%")[-1].count("assert ") >= 3, "an example ends in assertions"
     monkeypatch.chdir(tmp_path)
+    start = cpu_seconds()
     runpy.run_path(str(path), run_name="__main__")
+    assert cpu_seconds() - start < MOST_SECONDS, "docs/examples.md promises less than a minute"
 
 
 def blocks(language: str) -> list[str]:

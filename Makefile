@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test lint docs picture bench peers soak dist clean
+.PHONY: demo test lint docs picture figures bench peers soak dist clean
 
 demo: $(VENV)/.base
 	$(BIN)/twinscope demo
@@ -25,6 +25,11 @@ docs: $(VENV)/.test
 # docs/report.png: the top of the demonstration's report, which `make demo` writes, as Chromium shows it.
 picture: $(VENV)/.test
 	$(BIN)/python docs/_build/picture.py
+
+# What the commands behind the figures of the other pages print, kept in docs/_figures and shown in the pages: some ten
+# minutes of one core. ONLY="scale demo" makes these anew and leaves the others.
+figures: $(VENV)/.bench
+	$(BIN)/python docs/_build/figures.py $(ONLY)
 
 # The tools that the benchmarks compare with; the suite's rehearsal of them takes those that are there.
 peers: $(VENV)/.bench

@@ -66,7 +66,7 @@ SECTIONS = (
             "why this is a comparison of methods and not of search engines. These two get the network's output, 2 s "
             "and then 10 s (gplearn 4 generations and then its default of 20), and are charged for the first "
             "of the two that finds the rule; ours stops by itself. *level*: the ranges overlap.",
-            (Part("peer_formulas.py", "--seeds 2", "--tasks A1 --seeds 1 --budgets 1", limit=600),)),
+            (Part("peer_formulas.py", "--seeds 2", "--tasks A1 --seeds 1 --budgets 1 --generations 2", limit=600),)),
     Section("concepts", "Formulas: the published tasks",
             "*label cos*: with the gradient of the rule behind the labels, near the decision boundary; *network cos*: "
             "with the network's own. F and G have no single formula and are judged by the network.",
@@ -87,23 +87,23 @@ SECTIONS = (
             "The same questions to the same networks. *ours against it* is from our side, of the seconds where nothing "
             "else is said; a loss is called one; 1 − AUC is what is missed. The nets of *changed labels* have learned "
             "them by heart.",
-            (Part("peer_captum.py", "--seeds 3 --rounds 3", "--seeds 1 --rounds 1"),)),
+            (Part("peer_captum.py", "--seeds 3 --rounds 3", "--seeds 1 --rounds 1 --units 8 --epochs 2"),)),
     Section("probe", "The probe against plain autograd",
             "Whole layers at once; the contenders take turns.",
             (Part("probe.py", "speed", "", markdown=False),)),
     Section("scaling", "Curves: rows, inputs, features, units, workers",
             "Two workers on two cores leave nothing for the coordinator and the rest of the machine.",
-            (Part("scaling.py", "--repeats 3 --neurons 8", "--repeats 1 --most 0.05 --neurons 2"),)),
+            (Part("scaling.py", "--repeats 3 --neurons 8", "--repeats 1 --most 0.01 --neurons 2 --engine gp"),)),
     Section("sweep", "Sweeps: one worker against two",
             "Both engines on the hidden units of a random network, most of which have no short formula: the search "
             "takes its full time. Start-up is included in every figure.",
-            (Part("sweep.py", "--neurons 24", "--neurons 4 --layer fc1", limit=600),)),
+            (Part("sweep.py", "--neurons 24", "--neurons 2 --engine gp", limit=600),)),
     Section("runs", "Runs: a hundred thousand neurons",
             "Made-up neurons of usual size, without arrays, for a query reads none.",
-            (Part("store.py", "", "--neurons 2000", limit=300),)),
+            (Part("store.py", "", "--neurons 300", limit=300),)),
     Section("import", "Starting",
             "Seconds to import, in fresh processes; `python -c pass` is the floor.",
-            (Part("start.py", "--repeats 7", "--repeats 2"),)),
+            (Part("start.py", "--repeats 7", "--repeats 1"),)),
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """captum and shap beside the probe and the neighbors: the same numbers, how long they take, what they find.
 
-    python benchmarks/peer_captum.py [--seeds 3] [--rounds 5]
+    python benchmarks/peer_captum.py [--seeds 3] [--rounds 5] [--units 128] [--epochs 30]
 
 gradients    every unit of a layer of 128: captum's NeuronGradient asks unit by unit, the probe for all at once
 neighbors    ten nearest training images in the last layer's features: captum's SimilarityInfluence against
@@ -36,7 +36,7 @@ COLUMNS = ("question", "tool", "seconds", "what it gives", "ours against it")
 Row = tuple[str, str, str, str, str]
 
 
-def gradients(seed: int, rounds: int, units: int = 128) -> list[Row]:
+def gradients(seed: int, rounds: int, units: int) -> list[Row]:
     """Input gradients of a layer, (1000, units, 30)."""
     torch.manual_seed(seed)
     model = nn.Sequential(
@@ -73,7 +73,7 @@ class Images(Dataset):
         return self.X[index]
 
 
-def neighbors(seeds: int) -> list[Row]:
+def neighbors(seeds: int, epochs: int) -> list[Row]:
     """Nearest training images by the features of the last layer."""
     from captum.influence import SimilarityInfluence
     from captum.influence._core.similarity_influence import cosine_similarity
@@ -85,7 +85,7 @@ def neighbors(seeds: int) -> list[Row]:
     figures: dict[str, tuple[list[float], list[float]]] = {"ours": ([], []), "captum": ([], [])}
     for seed in range(seeds):
         split = data.digits(seed)
-        net = data.train(data.CNN, split, seed=seed)
+        net = data.train(data.CNN, split, epochs, seed)
         queries = split.X_test[:100]
         predicted = net(torch.from_numpy(queries)).argmax(1).numpy()
 
@@ -237,6 +237,10 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--units", type=int, default=128, help="of the layer whose gradients are asked for")
+    parser.add_argument(
+        "--epochs", type=int, default=30, help="of the classifier whose neighbors are asked for"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
@@ -244,7 +248,11 @@ def main() -> None:
     if optional("captum") is None:
         print("captum is not installed, so not measured.\n")
     else:
-        rows += gradients(0, asked.rounds) + neighbors(asked.seeds) + labels(asked.seeds)
+        rows += (
+            gradients(0, asked.rounds, asked.units)
+            + neighbors(asked.seeds, asked.epochs)
+            + labels(asked.seeds)
+        )
     print(table(COLUMNS, rows + attribution(0, asked.rounds)))
 
 

@@ -1,6 +1,6 @@
 """Who names the rule that a classifier learned? Our engine and symbolic-regression tools on the same networks.
 
-    python benchmarks/peer_formulas.py [--tasks A1,B,C,D,E] [--seeds 3] [--budgets 2,10]
+    python benchmarks/peer_formulas.py [--tasks A1,B,C,D,E] [--seeds 3] [--budgets 2,10] [--generations 20]
 
 Each tool gets the same 1,000 points of each network. Ours sees gradients and values and stops by itself; gplearn and
 pyoperon know nothing of gradients and fit the logit; PySR, where it is installed, gets the gradient loss. A tool that
@@ -67,14 +67,14 @@ def engine(name: str, model: torch.nn.Module, X: Array, seconds: float, seed: in
     return gradient, f"{formula.verdict}: {formula.text()}", complexity(formula.tree)
 
 
-def gplearn(model: torch.nn.Module, X: Array, share: float, seed: int) -> Found:
-    """``share`` of the default number of generations."""
+def gplearn(model: torch.nn.Module, X: Array, generations: float, seed: int) -> Found:
+    """At least two generations, for with one nothing evolves."""
     from gplearn.functions import make_function
     from gplearn.genetic import SymbolicRegressor
 
     exp = make_function(function=lambda a: np.exp(np.clip(a, -50, 50)), name="exp", arity=1)
     found = SymbolicRegressor(
-        population_size=1000, generations=max(2, round(GENERATIONS * share)), random_state=seed,
+        population_size=1000, generations=max(2, round(generations)), random_state=seed,
         function_set=("add", "sub", "mul", "div", "sin", "sqrt", "log", exp), parsimony_coefficient=0.005,
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -98,16 +98,16 @@ def pyoperon(model: torch.nn.Module, X: Array, seconds: float, seed: int) -> Fou
     return lambda points: numeric(lambda x: np.asarray(found.predict(x)), points), text, found.model_.Length
 
 
-def contenders(budgets: list[float]) -> dict[str, list[Tool]]:
-    """Every tool by name, once for each budget; none where it is not installed."""
+def contenders(budgets: list[float], generations: int) -> dict[str, list[Tool]]:
+    """Every tool by name, once for each budget, the largest of them ``generations``; none where it is not installed."""
 
     def within(tool: Tool, unit: float = 1.0) -> list[Tool]:
-        return [lambda m, X, _, seed, b=b / unit: tool(m, X, b, seed) for b in budgets]
+        return [lambda m, X, _, seed, b=b * unit: tool(m, X, b, seed) for b in budgets]
 
     made: dict[str, list[Tool]] = {
         "twinscope": [lambda *a: engine("eigen", *a)],
         "PySR, gradient loss": within(lambda *a: engine("pysr", *a)),
-        "gplearn": within(gplearn, max(budgets)),
+        "gplearn": within(gplearn, generations / max(budgets)),
         "pyoperon": within(pyoperon),
     }
     for label, module in (("PySR, gradient loss", "pysr"), ("gplearn", "gplearn"), ("pyoperon", "pyoperon")):
@@ -170,9 +170,12 @@ def main() -> None:
     parser.add_argument("--tasks", default="A1,B,C,D,E")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budgets", default="2,10", help="seconds of each peer's search, one after another")
+    parser.add_argument(
+        "--generations", type=int, default=GENERATIONS, help="gplearn's, where the budget is the largest"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    tools = contenders([float(budget) for budget in asked.budgets.split(",")])
+    tools = contenders([float(budget) for budget in asked.budgets.split(",")], asked.generations)
     present = {name: each for name, each in tools.items() if each}
     rows: list[tuple[object, ...]] = []
     all_: dict[str, Figures] = {name: Figures() for name in present}

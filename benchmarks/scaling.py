@@ -1,6 +1,6 @@
 """Curves: how seconds grow with rows N, inputs d, features D, units and workers. CPU seconds, one thread each.
 
-    python benchmarks/scaling.py [--repeats 3] [--most 1.0] [--neurons 16]
+    python benchmarks/scaling.py [--repeats 3] [--most 1.0] [--neurons 16] [--engine both]
 
 The exponent is that of the last doublings: 1 is linear. `--most 0.1` ends every curve at a tenth of its length.
 """
@@ -123,7 +123,7 @@ def speed_up(factor: float) -> str:
     return f"{factor:.2f} ×" if factor >= 1 else f"**loss**, {factor:.2f} ×"
 
 
-def workers(neurons: int) -> None:
+def workers(neurons: int, engine: str) -> None:
     """The same sweep with one and with two worker processes."""
     rows, digests = [], []
     with tempfile.TemporaryDirectory() as temporary:
@@ -133,7 +133,7 @@ def workers(neurons: int) -> None:
             base = 0.0
             for jobs in (1, 2):
                 name = f"{units}-{jobs}"
-                figures = sweep(folder, name, "fc2", units, ["--engine", "both", "--jobs", str(jobs)])
+                figures = sweep(folder, name, "fc2", units, ["--engine", engine, "--jobs", str(jobs)])
                 digests.append((units, results(folder, name)))
                 working = figures["wall_s"] - figures["start_up_s"]
                 base = base or working
@@ -162,10 +162,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--most", type=float, default=1.0)
     parser.add_argument("--neurons", type=int, default=16)
+    parser.add_argument("--engine", default="both", help="what the workers explain by")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     curves(asked.repeats, asked.most)
-    workers(asked.neurons)
+    workers(asked.neurons, asked.engine)
 
 
 if __name__ == "__main__":

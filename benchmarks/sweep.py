@@ -15,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from peers import table
@@ -79,24 +81,33 @@ def sweep(
             "per_minute": round(60 * neurons / wall, 1)}  # fmt: skip
 
 
-def overhead(folder: Path, name: str, neurons: int) -> dict[str, float]:
-    """Milliseconds per neuron, in CPU time: storing the run's neurons again in another run, and writing the report."""
+def overhead(folder: Path, name: str, neurons: int, jobs: int) -> dict[str, float]:
+    """Milliseconds per neuron, medians of three: storing the run's neurons again, and writing the report.
+
+    ``store`` and ``report`` are CPU time of one process. ``report, N processes`` is wall time, their start included.
+    """
     from interpret.report import write
 
-    with open_run(folder / name) as run, create_run(folder / "again") as again:
+    rounds = []
+    with open_run(folder / name) as run:
         write(list(islice(run.explanations(), 1)), folder / "warm.html")
         made = list(run.explanations())
-        again.add(replace(made[0], model="warm"))
-        started = time.process_time()
-        for neuron in made:
-            again.add(neuron)
-        stored = time.process_time()
-        write(run, folder / "report.html", title="benchmark")
-        reported = time.process_time()
-    return {
-        "store": round(1000 * (stored - started) / neurons, 2),
-        "report": round(1000 * (reported - stored) / neurons, 2),
-    }
+        for turn in range(3):
+            with create_run(folder / f"again {turn}") as again:
+                again.add(replace(made[0], model="warm"))
+                stored = took(lambda again=again: [again.add(neuron) for neuron in made])
+            alone = took(lambda turn=turn: write(run, folder / f"one {turn}.html"))
+            several = took(lambda turn=turn: write(run, folder / f"several {turn}.html", jobs=jobs))
+            rounds.append((stored[1], alone[1], several[0]))
+    store, report, together = (round(1000 * median(x) / neurons, 2) for x in zip(*rounds, strict=True))
+    return {"store": store, "report": report, f"report, {jobs} processes": together}
+
+
+def took(call: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of one call, the latter without those of processes it starts."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def results(folder: Path, name: str) -> list[tuple[str, str]]:
@@ -124,6 +135,7 @@ def main() -> None:
         settings = {"1 worker": one, f"{asked.jobs} workers": many, "1 process, all cores": free}
         figures = {
             "neurons": asked.neurons,
+            "jobs": asked.jobs,
             "load": os.getloadavg()[0],
             **settings,
             "ratio to 1 worker": round(many["per_minute"] / one["per_minute"], 3),
@@ -131,7 +143,7 @@ def main() -> None:
                 many["per_minute"] / max(one["per_minute"], free["per_minute"]), 3
             ),
             "same bytes": same,
-            "ms per neuron": overhead(folder, "one", asked.neurons),
+            "ms per neuron": overhead(folder, "one", asked.neurons, asked.jobs),
         }
     print(json.dumps(figures) if asked.json else tables(figures, settings))
 
@@ -144,12 +156,16 @@ def tables(figures: dict[str, Any], settings: dict[str, dict[str, float]]) -> st
         for name, f in settings.items()
     ]
     heads = ("setting", "wall s", "of that start-up", "CPU s", "neurons a minute", "ratio")
-    costs = figures["ms per neuron"]
+    costs, jobs = figures["ms per neuron"], figures["jobs"]
+    several = costs[f"report, {jobs} processes"]
+    together = costs["store"] / jobs + several
     return (
         f"{figures['neurons']} neurons:\n\n{table(heads, rows)}\n"
         f"Against the best single process: {figures['ratio to the best single process']:.2f} ×. The same bytes in one "
         f"worker and in several: {'yes' if figures['same bytes'] else '**no**'}. Of each neuron's CPU time "
-        f"{costs['store']:.1f} ms are the store's and {costs['report']:.1f} ms the report's."
+        f"{costs['store']:.1f} ms are the store's and {costs['report']:.1f} ms the report's. Workers store side by "
+        f"side, and {jobs} processes write the report in {several:.1f} ms a neuron: together "
+        f"{together:.1f} ms of wall time."
     )
 
 

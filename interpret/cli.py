@@ -388,20 +388,28 @@ def query(
     )
 
 
-@app.command(epilog=_examples("twinscope report runs/x --output report.html"))
+@app.command(
+    epilog=_examples(
+        "twinscope report runs/x --output report.html",
+        "twinscope report runs/x --output site/x.html --jobs 2",
+    )
+)
 def report(
     run: RunArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")
     ] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
+    jobs: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Processes that write the pages of a large run.", min=1)
+    ] = 1,
     quiet: Quiet = False,
     json: Annotated[bool, typer.Option("--json", help="Log what was written as a line of JSON.")] = False,
 ) -> int:
     """Write a run as an HTML report that needs no network or server."""
     from interpret.commands import verbs
 
-    return verbs.report(run, output, title, quiet, json)
+    return verbs.report(run, output, title, quiet, json, jobs)
 
 
 @app.command(epilog=_examples("twinscope demo"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def said(error: BaseException) -> str:
     """The text of an error that may be anybody's: making it may fail as well."""
@@ -17,6 +19,19 @@ class InterpretError(Exception):
     def __str__(self) -> str:
         # KeyError quotes its argument; a message must read the same whatever it also derives from.
         return str(self.args[0]) if self.args else ""
+
+
+def error_to_plain(error: InterpretError) -> dict[str, str]:
+    """An error of ours as its name and message, to be told to another process."""
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def error_from_plain(plain: Mapping[str, str]) -> InterpretError:
+    """The error of that name; InterpretError itself for names that are none of ours."""
+    kind = globals().get(plain["error"], InterpretError)
+    if not (isinstance(kind, type) and issubclass(kind, InterpretError)):
+        kind = InterpretError
+    return kind(plain["message"])
 
 
 class AddressError(InterpretError, ValueError):

@@ -290,16 +290,30 @@ class Run:
 
     def explanations(self) -> Iterator[NeuronExplanation]:
         """Every neuron's latest explanation, one at a time, in counting order."""
+        return map(self.explanation, self.keys())
+
+    def keys(self) -> list[int]:
+        """The row of every neuron's latest explanation, in counting order; what they hold never changes."""
         with self.reading():
-            ids = self.connection.execute(f"SELECT n.id {_LATEST} ORDER BY n.sort, n.id").fetchall()
+            rows = self.connection.execute(f"SELECT n.id {_LATEST} ORDER BY n.sort, n.id").fetchall()
+            return [int(row[0]) for row in rows]
+
+    def explanation(self, key: int) -> NeuronExplanation:
+        """The explanation in that row.
+
+        Args:
+            key: one of `keys`, or what `add` returned.
+
+        Raises:
+            StoreDamaged: there is none, or what is stored is not what was written.
+        """
         sql = (
             "SELECT d.body, d.volatile, n.address FROM document d JOIN neuron n ON n.id = d.neuron "
             "WHERE n.id = ?"
         )
-        for row in ids:
-            with self.reading():
-                document = self.connection.execute(sql, (row[0],)).fetchone()
-            yield self._decoded(document)
+        with self.reading():
+            document = self.connection.execute(sql, (key,)).fetchone()
+        return self._decoded(document)
 
     def failures(self) -> list[Failure]:
         """Neurons that could not be explained and have not been since, with the error of each."""
@@ -372,6 +386,10 @@ class Run:
         Raises:
             StoreDamaged: it is missing, or not what was written.
         """
+        # A page shows dozens, nearly all of them read before: no database, and no error of one.
+        kept = self.pictures.kept(key)
+        if kept is not None:
+            return kept
         with self.reading():
             return self.pictures.read(key)
 

@@ -1,7 +1,8 @@
-"""One thread for numerics, so that the same seed gives the same bytes whatever runs beside it."""
+"""Threads and cores: one thread for numerics, so that the same seed gives the same bytes whatever runs beside it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,3 +23,8 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -120,14 +120,19 @@ def explain(order: Order, out: Path, how: How) -> int:
     return 0
 
 
-def report(path: Path, output: Path, title: str | None, quiet: bool, json: bool = False) -> int:
-    """Write a run's report."""
+def report(
+    path: Path, output: Path, title: str | None, quiet: bool, json: bool = False, jobs: int = 1
+) -> int:
+    """Write a run's report, by so many processes."""
     from interpret.report import write
     from interpret.store import open_run
 
     with closing(open_run(path)) as run:
         written = write(
-            run, output, title=title or f"{path.name}: what these neurons compute, and what they go by"
+            run,
+            output,
+            title=title or f"{path.name}: what these neurons compute, and what they go by",
+            jobs=jobs,
         )
         neurons, failed = len(run), len(run.failures())
     if json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from interpret.explanation import NeuronExplanation
@@ -13,7 +13,7 @@ from interpret.report import mathml
 from interpret.report.clean import close_to_one, count, number, visible
 from interpret.report.neuron_view import identity, page
 from interpret.report.scope import rivals, scope
-from interpret.report.view import Failed, Index, IndexRow
+from interpret.report.view import Failed, Index, IndexRow, Line, Neuron
 
 if TYPE_CHECKING:
     from interpret.runs.claims import Failure
@@ -31,6 +31,8 @@ LINEAR = "best linear formula"
 _RANK = {Verdict.EXACT: 2, Verdict.APPROXIMATE: 1, Verdict.NONE: 0}
 # A formula longer than this in MathML is text in the table; its page typesets it.
 _LONGEST_MATH = 2_500
+#: A neuron that may be wanted for the first screen: how to get it, and its name.
+Held = tuple[tuple[float, ...], Callable[[], NeuronExplanation], str]
 #: Failed neurons that the page lists; `query --failed` lists all.
 MOST_FAILED = 500
 
@@ -45,8 +47,8 @@ class IndexBuilder:
         self._counts: Counter[str] = Counter()
         self._names: Counter[str] = Counter()
         self._models: dict[str, None] = {}
-        self._by_formula: tuple[tuple, NeuronExplanation, str] | None = None
-        self._by_example: tuple[tuple, NeuronExplanation, str] | None = None
+        self._by_formula: Held | None = None
+        self._by_example: Held | None = None
 
     def name(self, neuron: NeuronExplanation) -> str:
         """An id for the next neuron: its hash, numbered where the same neuron comes twice."""
@@ -54,17 +56,16 @@ class IndexBuilder:
         self._names[plain] += 1
         return plain if self._names[plain] == 1 else f"{plain}-{self._names[plain]}"
 
-    def add(self, neuron: NeuronExplanation, name: str, link: str) -> None:
-        """Take ``neuron`` into the table and, if it is a better one, onto the first screen."""
-        self._rows.append(index_row(neuron, name, link))
-        self._counts[neuron.verdict.value] += 1
-        self._models[neuron.model] = None
-        shown = _formula_rank(neuron)
-        if shown and (self._by_formula is None or shown > self._by_formula[0]):
-            self._by_formula = (shown, neuron, name)
-        shown = _example_rank(neuron)
-        if shown and (self._by_example is None or shown > self._by_example[0]):
-            self._by_example = (shown, neuron, name)
+    def add(self, line: Line, neuron: Callable[[], NeuronExplanation]) -> None:
+        """Take a neuron into the table and, if it is a better one, onto the first screen; ``neuron`` gets it."""
+        row = line.row
+        self._rows.append(row)
+        self._counts[row.verdict] += 1
+        self._models[row.network] = None
+        if line.by_formula and (self._by_formula is None or line.by_formula > self._by_formula[0]):
+            self._by_formula = (line.by_formula, neuron, row.id)
+        if line.by_example and (self._by_example is None or line.by_example > self._by_example[0]):
+            self._by_example = (line.by_example, neuron, row.id)
 
     def finish(self) -> Index:
         """The finished first screen."""
@@ -77,8 +78,8 @@ class IndexBuilder:
             counts=tuple((verdict.value, self._counts[verdict.value]) for verdict in Verdict),
             columns=COLUMNS,
             rows=tuple(self._rows),
-            by_formula=page(*self._by_formula[1:]) if self._by_formula else None,
-            by_example=page(*self._by_example[1:]) if self._by_example else None,
+            by_formula=_lead(self._by_formula),
+            by_example=_lead(self._by_example),
             failed=tuple(
                 Failed(at.address or "(output)", at.model, at.error, at.message)
                 for at in self._failures[:MOST_FAILED]
@@ -87,7 +88,19 @@ class IndexBuilder:
         )
 
 
-def _formula_rank(neuron: NeuronExplanation) -> tuple | None:
+def _lead(held: Held | None) -> Neuron | None:
+    if held is None:
+        return None
+    _, neuron, name = held
+    return page(neuron(), name)
+
+
+def line(neuron: NeuronExplanation, name: str, link: str) -> Line:
+    """What the index takes of a neuron."""
+    return Line(index_row(neuron, name, link), _formula_rank(neuron), _example_rank(neuron))
+
+
+def _formula_rank(neuron: NeuronExplanation) -> tuple[float, ...] | None:
     part = neuron.formula
     if part is None or not part.frontier:
         return None
@@ -101,7 +114,7 @@ def _formula_rank(neuron: NeuronExplanation) -> tuple | None:
     )
 
 
-def _example_rank(neuron: NeuronExplanation) -> tuple | None:
+def _example_rank(neuron: NeuronExplanation) -> tuple[float, ...] | None:
     part = neuron.examples
     if part is None or not part.cases:
         return None

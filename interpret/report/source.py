@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from interpret.errors import UsageError
@@ -34,6 +35,21 @@ class Failing(Protocol):
         ...
 
 
+@runtime_checkable
+class Keyed(Stored, Protocol):
+    """A run on a disk, which other processes may open as well and where each neuron has a number."""
+
+    path: Path
+
+    def keys(self) -> list[int]:
+        """The number of each neuron, in the order of the report."""
+        ...
+
+    def explanation(self, key: int) -> NeuronExplanation:
+        """The neuron of that number."""
+        ...
+
+
 Source = Stored | NeuronExplanation | Iterable[NeuronExplanation]
 
 
@@ -46,6 +62,11 @@ class Neurons:
 
     def __len__(self) -> int:
         return len(self._held) if self._stored is None else len(self._stored)
+
+    @property
+    def run(self) -> Keyed | None:
+        """The run that the neurons are in, where several processes can read it."""
+        return self._stored if isinstance(self._stored, Keyed) else None
 
     @property
     def failures(self) -> list[Failure]:

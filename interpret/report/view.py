@@ -202,6 +202,15 @@ class IndexRow:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A neuron's row, and how much it is worth a place on the first screen; None: it has nothing to show there."""
+
+    row: IndexRow
+    by_formula: tuple[float, ...] | None
+    by_example: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
 class Failed:
     """A neuron that could not be explained, and the error that says why."""
 

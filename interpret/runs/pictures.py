@@ -27,15 +27,21 @@ class Pictures:
         Raises:
             StoreDamaged: it is missing or altered.
         """
-        found = self._read.get(key)
+        found = self.kept(key)
         if found is not None:
-            self._read.move_to_end(key)
             return found
         row = self._connection.execute("SELECT content FROM blob WHERE hash = ?", (key,)).fetchone()
         if row is None or not isinstance(row[0], bytes) or sha256(row[0]) != key:
             raise StoreDamaged(f"{self._path}: a stored picture is missing or altered. Nothing was changed.")
         self._keep(key, row[0])
         return bytes(row[0])
+
+    def kept(self, key: str) -> bytes | None:
+        """The picture where it is still in memory, checked already; None where it must be read."""
+        found = self._read.get(key)
+        if found is not None:
+            self._read.move_to_end(key)
+        return found
 
     def _keep(self, key: str, content: bytes) -> None:
         self._read[key] = content

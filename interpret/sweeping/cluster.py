@@ -22,9 +22,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from interpret.errors import BackendMissing, ClusterLost, InterpretError, LoadError, UsageError
+from interpret.errors import (
+    BackendMissing,
+    ClusterLost,
+    InterpretError,
+    LoadError,
+    UsageError,
+    error_from_plain,
+    error_to_plain,
+)
 from interpret.sweep import Result, attempt
-from interpret.sweeping.frames import error_from_plain, error_to_plain, result_from_bytes, result_to_bytes
+from interpret.sweeping.frames import result_from_bytes, result_to_bytes
 from interpret.sweeping.session import Order, Prepared, Session, title_of
 
 #: Larger files do not travel; they must lie on a disk that the workers share.

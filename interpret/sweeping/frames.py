@@ -8,8 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from interpret import errors
-from interpret.errors import InterpretError, StoreDamaged
+from interpret.errors import StoreDamaged
 from interpret.runs.encoding import sha256
 from interpret.runs.writing import Entry
 
@@ -89,16 +88,3 @@ def _entry(plain: Mapping[str, Any], content: memoryview) -> Entry:
         packs=packs,
         blobs=blobs,
     )
-
-
-def error_to_plain(error: InterpretError) -> dict[str, str]:
-    """An error of ours as its name and message."""
-    return {"error": type(error).__name__, "message": str(error)}
-
-
-def error_from_plain(plain: Mapping[str, str]) -> InterpretError:
-    """The error of that name; InterpretError itself for names that are none of ours."""
-    kind = getattr(errors, plain["error"], InterpretError)
-    if not (isinstance(kind, type) and issubclass(kind, InterpretError)):
-        kind = InterpretError
-    return kind(plain["message"])

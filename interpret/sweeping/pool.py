@@ -7,7 +7,6 @@ no more than the neuron it had in hand, which another one gets.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import cast
 
-from interpret.errors import ModelError, UsageError
+from interpret.errors import ModelError, UsageError, error_from_plain
 from interpret.sweep import Result
-from interpret.sweeping.frames import error_from_plain, result_from_bytes
+from interpret.sweeping.frames import result_from_bytes
 from interpret.sweeping.session import Order, Prepared, one_thread_environment
 from interpret.sweeping.worker import FAILED
+from interpret.threads import cores
 
 #: A neuron whose worker died is given to another this many times.
 _LIVES = 2
@@ -236,8 +236,3 @@ def _ending(code: int) -> str:
         except ValueError:
             return f"signal {-code}"
     return f"exit code {code}"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

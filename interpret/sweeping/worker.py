@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
-from interpret.errors import InterpretError, LoadError, ModelError, said
+from interpret.errors import InterpretError, LoadError, ModelError, error_to_plain, said
 from interpret.sweep import attempt
-from interpret.sweeping.frames import error_to_plain, result_to_bytes
+from interpret.sweeping.frames import result_to_bytes
 from interpret.sweeping.session import Order, Session
 
 PREPARED, RESULT, FAILED = b"P", b"R", b"E"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from interpret.errors import InterpretError, StoreDamaged, UnknownLayer
+from interpret.errors import InterpretError, StoreDamaged, UnknownLayer, error_from_plain, error_to_plain
 from interpret.store import open_run
 from interpret.sweep import Event, Result, Serial, attempt, sweep
-from interpret.sweeping.frames import error_from_plain, error_to_plain, result_from_bytes, result_to_bytes
+from interpret.sweeping.frames import result_from_bytes, result_to_bytes
 from interpret.sweeping.pool import Pool
 from interpret.sweeping.session import Order
 

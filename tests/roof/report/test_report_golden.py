@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from interpret.report import write
-from interpret.report.index_view import IndexBuilder
+from interpret.report.index_view import IndexBuilder, line
 from interpret.report.neuron_view import page
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -51,7 +51,7 @@ def test_view_of_a_neuron(samples: ModuleType) -> None:
 def test_view_of_the_index(samples: ModuleType) -> None:
     index = IndexBuilder("Golden")
     neuron = samples.small()
-    index.add(neuron, index.name(neuron), "#one")
+    index.add(line(neuron, index.name(neuron), "#one"), lambda: neuron)
     view = plain(index.finish())
     assert view.pop("by_formula") == view.pop("by_example") == plain(page(neuron))
     compared("index.json", json.dumps(view, indent=1, ensure_ascii=False) + "\n")

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # beside this file
 from sweep import prepare
 
 from interpret.report import write
-from interpret.store import create_run
+from interpret.runs.writing import Entry, entry
+from interpret.store import Run, create_run
 from interpret.sweeping.session import Order, Session, one_thread
 
 
@@ -48,13 +49,18 @@ COPIES = 20
 
 
 def storing(session: Session, units: int) -> dict[str, float]:
-    """What store and report take for a neuron: milliseconds, and kilobytes in the database and in files."""
+    """What store and report take for a neuron: milliseconds, and kilobytes in the database and in files.
+
+    ``rows_ms`` is spent where the neuron is explained, ``ms`` by the one process that writes.
+    """
     made = [session.explain(f"fc2[{i}]") for i in range(units)]
     with tempfile.TemporaryDirectory() as temporary, create_run(temporary) as run:
         file = Path(temporary) / "run.sqlite"
         empty = file.stat().st_size
         run.add(made[0])
-        seconds = cpu(lambda: [run.add(e) for e in made[1:]])
+        entries: list[Entry] = []
+        making = cpu(lambda: entries.extend(map(entry, made[1:])))
+        seconds = cpu(lambda: [add(run, e) for e in entries])
         files = sum(p.stat().st_size for p in (Path(temporary) / "arrays").rglob("*.safetensors"))
         for copy in range(1, COPIES):
             for e in made:
@@ -64,11 +70,19 @@ def storing(session: Session, units: int) -> dict[str, float]:
         reporting = cpu(lambda: write(run, Path(temporary) / "report.html"))
         size = file.stat().st_size - empty
     return {
+        "rows_ms": round(1000 * making / (units - 1), 2),
         "ms": round(1000 * seconds / (units - 1), 2),
         "report_ms": round(1000 * reporting / units / COPIES, 1),
         "database_kB": round(size / units / COPIES / 1e3, 1),
         "arrays_kB": round(files / units / 1e3, 1),
     }
+
+
+def add(run: Run, made: Entry) -> None:
+    """What the coordinator of a sweep does with one neuron."""
+    run.write_files(made.packs)
+    with run.writing():
+        run.insert(made, None)
 
 
 def rows(session: Session) -> dict[str, float]:
@@ -108,7 +122,8 @@ def measured(f: dict[str, dict[str, float]]) -> list[tuple[str, str, str]]:
         ("gradient of one unit, one example", f"{rows_['gradient_us']:.2f} µs",
          "the network's own forward and backward pass"),
         ("GP sums, one example, D = 256", f"{rows_['gp_sums_256_us']:.0f} µs", "D²"),
-        ("storing one neuron", f"{store['ms']:.1f} ms", "arrays kept"),
+        ("a neuron as rows and files, in the worker", f"{store['rows_ms']:.1f} ms", "frontier rows, examples shown"),
+        ("writing them, in the coordinator", f"{store['ms']:.1f} ms", "arrays kept"),
         ("one neuron's share of the report", f"{store['report_ms']:.0f} ms", "points and examples shown"),
         ("a neuron in the database", f"{store['database_kB']:.1f} kB", "frontier rows, neighbors, pictures"),
         ("a neuron's arrays", f"{store['arrays_kB']:.0f} kB", "points · inputs"),
@@ -128,7 +143,7 @@ def plan(f: dict[str, dict[str, float]]) -> list[tuple[str, str, str]]:
          f"by neuron; {CORES:,} cores take {formulas / CORES:.1f} hours"),
         (f"GP pages, {page:.3f} s each", f"{pages:,.0f} core-hours", "by layer"),
         (f"GPs of {LAYERS:,} layers, {layer:.2f} s each", f"{layers:,.1f} core-hours", "by layer"),
-        (f"storing, {store['ms']:.1f} ms each", f"{storing:,.0f} hours of one coordinator",
+        (f"writing, {store['ms']:.1f} ms each", f"{storing:,.1f} hours of one coordinator",
          f"by run: {runs} runs of {RUN:,} neurons; ten coordinators take {storing / 10:.1f} hours"),
         ("database", f"{NEURONS * database / 1e6:,.0f} GB", f"{runs} files of {RUN * database / 1e3:,.0f} MB"),
         ("arrays", f"{NEURONS * store['arrays_kB'] / 1e6:,.0f} GB", f"{NEURONS:,} files, by run"),

@@ -60,7 +60,7 @@ def comparison(compared: Comparison) -> Table:
     """Two runs, a line per neuron they share."""
     rows = [
         (
-            visible(pair.address or "(output)", 60),
+            visible(pair.address or "(output)"),
             pair.same,
             *(visible(side.formula.expression, 60) if side.formula else "–" for side in (pair.a, pair.b)),
             number(pair.distance),
@@ -74,7 +74,7 @@ def table(neurons: Iterable[NeuronExplanation]) -> Table:
     """Many neurons, a line each."""
     rows = [
         (
-            visible(neuron.address or "(output)", 60),
+            visible(neuron.address or "(output)"),
             neuron.verdict.value,
             visible(neuron.formula.expression, 60) if neuron.formula else "–",
             close_to_one(1 - neuron.formula.misalignment) if neuron.formula else "–",

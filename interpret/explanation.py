@@ -135,6 +135,12 @@ class FormulaPart:
     attributions_formula: Array | None = None
     attributions_network: Array | None = None
     seconds: float = 0.0
+    left_out: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def near_boundary(self) -> bool:
+        """Whether the unit was read as a classifier's logit, and only points near its sign change were looked at."""
+        return any(why.endswith("from the decision boundary") for why, _ in self.left_out)
 
 
 @dataclass(frozen=True)

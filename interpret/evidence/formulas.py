@@ -59,6 +59,7 @@ def formula_part(formula: Formula, points: Array, network: Array, ours: Array, s
         cosines=signed[draw],
         points_used=formula.summary.points,
         points_dropped=dropped,
+        left_out=tuple(formula.summary.dropped),
         seconds=formula.seconds,
     )
 

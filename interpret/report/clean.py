@@ -98,10 +98,14 @@ def percent(share: float, digits: int = 2) -> str:
     return "–" if math.isnan(share) else f"{number(100 * share, digits)} %"
 
 
-def count(amount: int, noun: str, plural: str = "") -> str:
+def amount(many: int) -> str:
+    """A whole number, its thousands apart."""
+    return f"{many:,}".replace(",", "\u2009")
+
+
+def count(many: int, noun: str, plural: str = "") -> str:
     """An amount with its noun, as in 1 neuron or 2 neurons."""
-    many = plural or f"{noun}s"
-    return f"{amount:,} {noun if amount == 1 else many}".replace(",", "\u2009")
+    return f"{amount(many)} {noun if many == 1 else plural or f'{noun}s'}"
 
 
 def _superscript(exponent: int) -> str:

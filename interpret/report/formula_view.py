@@ -10,7 +10,7 @@ import numpy as np
 from interpret.explanation import Control, ExamplePart, FormulaPart, FrontierRow
 from interpret.outcome import Verdict
 from interpret.report import mathml
-from interpret.report.clean import close_to_one, count, number, percent, visible
+from interpret.report.clean import amount, close_to_one, count, number, percent, visible
 from interpret.report.example_view import Gallery
 from interpret.report.figures import symbolic
 from interpret.report.view import NO_EXAMPLES, Bar, Figure, Formula, Row, Stat
@@ -218,9 +218,9 @@ def _failing(part: FormulaPart) -> str:
 
 
 def _points(part: FormulaPart) -> str:
-    dropped = (
-        f"; {count(part.points_dropped, 'point')} left out, their gradient vanishes"
-        if part.points_dropped
-        else ""
-    )
-    return f"{count(part.points_used, 'point')} used{dropped}."
+    used = f"{count(part.points_used, 'point')} used"
+    if not part.points_dropped:
+        return f"{used}."
+    left = count(part.points_dropped, "point")
+    why = "; ".join(f"{amount(many)} ({visible(reason)})" for reason, many in part.left_out)
+    return f"{used}, {left} left out{f': {why}' if why else ''}."

@@ -10,13 +10,17 @@ from interpret.report.clean import count, number
 
 
 def scope(part: FormulaPart | None) -> str:
-    """The claim's reach: "on these points, up to a monotone map, misalignment ≤ 0.002"; "" where none is made."""
+    """The claim's reach: "on these points, up to a monotone map, misalignment ≤ 0.002"; "" where none is made.
+
+    Of a classifier's logit only points near the decision boundary are looked at; elsewhere its gradient may differ.
+    """
     if part is None or part.verdict is Verdict.NONE:
         return ""
     most = part.misalignment_high
+    where = "near the decision boundary" if part.near_boundary else "on these points"
     if not math.isfinite(most):
-        return "on these points, up to a monotone map"
-    return f"on these points, up to a monotone map, misalignment ≤ {number(_up(most), 2)}"
+        return f"{where}, up to a monotone map"
+    return f"{where}, up to a monotone map, misalignment ≤ {number(_up(most), 2)}"
 
 
 def _up(value: float) -> float:

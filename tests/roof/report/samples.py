@@ -542,6 +542,7 @@ def small() -> NeuronExplanation:
         cosines=np.ones(4),
         points_used=4,
         points_dropped=1,
+        left_out=(("gradient below 0.02 of the median", 1),),
         failing=FailingRegion("x0 > 0.5", 0.25, 0.01, 0.001, (0, 1)),
         attributions_formula=np.array([0.4, 0.6]),
         attributions_network=np.array([0.5, 0.5]),

@@ -270,3 +270,38 @@ def test_a_notebook_shows_the_layers() -> None:
     assert "<td" in shown and "Linear" in shown and "(output)" in shown
     hostile = type(found)([replace(found[0], path="<script>\x1b")])._repr_html_()
     assert "<script>" not in hostile and "\x1b" not in hostile
+
+
+def test_points_that_were_left_out_are_told_with_their_reasons(samples: ModuleType) -> None:
+    neuron = samples.small()
+    far = ("further than 6 from the decision boundary", 1599)
+    part = replace(neuron.formula, points_dropped=1602, left_out=(("zero gradient", 3), far))
+    shown = page(replace(neuron, formula=part))
+    assert "1\u2009602 points left out: 3 (zero gradient); 1\u2009599 (further than 6" in shown.formula.points
+    assert shown.scope.startswith("near the decision boundary, up to")
+    everywhere = page(replace(neuron, formula=replace(part, left_out=(("zero gradient", 1602),))))
+    assert everywhere.scope.startswith("on these points, up to")
+
+
+def test_a_logit_is_said_to_be_looked_at_near_its_boundary() -> None:
+    """From the engine to the page: a steep classifier of which most points are far from where it decides."""
+    import torch
+    from torch import nn
+
+    from interpret import explain
+
+    class Steep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Identity()
+
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return self.out(40 * (X[:, :1] ** 2 + X[:, 1:] ** 2 - 1))
+
+    X = torch.rand((1500, 2), generator=torch.Generator().manual_seed(0)) * 4 - 2
+    (neuron,) = explain(Steep(), "out[0]", X, engine="symbolic")
+    assert neuron.formula.near_boundary
+    reasons = [why for why, _ in neuron.formula.left_out]
+    assert sum(many for _, many in neuron.formula.left_out) == neuron.formula.points_dropped
+    assert any("decision boundary" in why for why in reasons)
+    assert "near the decision boundary" in page(neuron).scope

@@ -88,13 +88,15 @@ def _frontier(formula: Formula) -> tuple[FrontierRow, ...]:
 
 
 def _link(formula: Formula) -> LinkFigure | None:
-    """A table of φ over the range of T, and the held-out points it was judged on."""
+    """A table of φ over the range of T, and the points it was judged on: not only those whose gradient is used."""
     link, targets = formula.link, formula.targets
-    if link is None or targets is None or targets.values is None:
+    if link is None or targets is None or targets.everywhere is None:
         return None
+    points, values = targets.everywhere
+    judged = slice(len(points) // 2, None)  # φ was fitted on the first half
     with np.errstate(all="ignore"):
-        t = np.asarray(formula.numpy()(targets.points[targets.held_out]), dtype=np.float64)
-    g = targets.values[targets.held_out]
+        t = np.asarray(formula.numpy()(points[judged]), dtype=np.float64)
+    g = values[judged]
     finite = np.isfinite(t)
     t, g = t[finite], g[finite]
     if not len(t):

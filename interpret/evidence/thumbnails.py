@@ -67,7 +67,7 @@ class Thumbnailer:
     def __call__(self, index: int) -> Thumbnail:
         """The thumbnail of row ``index``; raises UsageError when ``render`` returns what cannot be shown."""
         x = row_of(self.X, index)
-        label = "" if self.labels is None else str(self.labels[index])
+        label = "" if self.labels is None else _label(self.labels[index])
         if self.render is not None:
             return _rendered(self.render(x), index, label)
         if not hasattr(x, "shape"):
@@ -87,6 +87,13 @@ class Thumbnailer:
             names=tuple(names[i] for i in picked),
             values=tuple(float(flat[i]) for i in picked),
         )
+
+
+def _label(value: Any) -> str:
+    """A class as it is named; a measured value with digits that a person compares."""
+    if isinstance(value, float | np.floating) and not float(value).is_integer():
+        return f"{float(value):.4g}"
+    return str(value)
 
 
 def row_of(X: Any, index: int) -> Any:

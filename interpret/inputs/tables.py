@@ -82,6 +82,15 @@ def _labels(column: pd.Series) -> np.ndarray:
     return column.to_numpy() if column.dtype.kind in "iufb" else column.astype(str).to_numpy(dtype=object)
 
 
+def _first_text(column: pd.Series) -> tuple[int, object]:
+    """(Row, value) of the first cell that is no number; a single one turns a whole column into text."""
+    import pandas as pd
+
+    texts = np.flatnonzero(pd.to_numeric(column, errors="coerce").isna().to_numpy())
+    row = int(texts[0]) if len(texts) else 0
+    return row, column.iloc[row] if len(column) else ""
+
+
 def _column(
     column: pd.Series, name: str, categorical: tuple[str, ...], boolean: tuple[str, ...]
 ) -> tuple[str, Any, tuple[str, ...]]:
@@ -108,8 +117,9 @@ def _column(
             raise BadInput(
                 f"column {name!r:.80} holds decimal commas ({str(first)!r:.40}); write numbers with decimal points"
             )
+        row, text = _first_text(column)
         raise BadInput(
-            f"column {name!r:.80} holds text ({str(first)!r:.40}), not numbers; declare it categorical, make it the "
-            f"target, or drop it"
+            f"column {name!r:.80} holds text ({text!r:.40} in row {row}), not numbers; declare it categorical, make it "
+            f"the target, or drop it"
         )
     return "continuous", column.astype(np.float64), ()

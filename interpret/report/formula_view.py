@@ -15,7 +15,7 @@ from interpret.report.example_view import Gallery
 from interpret.report.figures import symbolic
 from interpret.report.view import NO_EXAMPLES, Bar, Figure, Formula, Row, Stat
 
-#: Formulas as good within the noise that are listed beside those of the frontier.
+#: Formulas no worse than the chosen one that are listed beside those of the frontier.
 MOST_ALTERNATIVES = 5
 
 
@@ -37,9 +37,7 @@ def formula(
         text=part.expression,
         latex=part.latex,
         stats=_stats(part),
-        rows=tuple(
-            _row(at, row, row.expression in part.alternatives) for at, row in enumerate(part.frontier)
-        ),
+        rows=tuple(_row(at, row, part) for at, row in enumerate(part.frontier)),
         figures=_figures(part, units),
         coefficients=tuple(_coefficient(at.term, at.value, at.low, at.high) for at in part.coefficients),
         link=_link(part.link.text) if part.link else "",
@@ -81,7 +79,13 @@ def _stats(part: FormulaPart) -> tuple[Stat, ...]:
     return tuple(stats)
 
 
-def _row(at: int, row: FrontierRow, alike: bool) -> Row:
+_CLOSER = "Closer to the network by more than noise; it is longer, or has waves, and does not pay for that"
+_ALIKE = "As good within the noise: the data cannot tell it from the chosen one"
+
+
+def _row(at: int, row: FrontierRow, part: FormulaPart) -> Row:
+    alike = row.expression in part.alternatives and not row.chosen
+    closer = alike and row.upper < part.misalignment_low
     return Row(
         number=at,
         complexity=row.complexity,
@@ -93,7 +97,8 @@ def _row(at: int, row: FrontierRow, alike: bool) -> Row:
         text=row.expression,
         latex=row.latex,
         chosen=row.chosen,
-        alike=alike and not row.chosen,
+        alike=(_CLOSER if closer else _ALIKE) if alike else "",
+        closer=closer,
     )
 
 
@@ -112,8 +117,8 @@ def _figures(part: FormulaPart, units: Mapping[str, str]) -> tuple[Figure, ...]:
         figures.append(
             Figure(
                 "Frontier",
-                "Each dot is a formula; lower is closer to the network's gradient. The ringed one is chosen: the "
-                "plainest that the others do not beat by more than noise. Size counts nodes; a sine is no plain node.",
+                "Each dot is a formula; lower is closer to the network's gradient. The ringed one is chosen: a longer "
+                "one must be enough closer to pay for its length. Size counts nodes; a sine costs more than its nodes.",
                 symbolic.frontier(part.frontier),
             )
         )

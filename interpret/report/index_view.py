@@ -107,6 +107,7 @@ def _formula_rank(neuron: NeuronExplanation) -> tuple[float, ...] | None:
     # A linear formula has no better linear one to beat; in a first layer it is no discovery.
     curved = any(control.name == LINEAR for control in part.controls)
     return (
+        curved and neuron.verdict is not Verdict.NONE,
         _RANK[neuron.verdict],
         curved,
         part.link is not None,
@@ -156,7 +157,7 @@ def index_row(neuron: NeuronExplanation, name: str, link: str) -> IndexRow:
             close_to_one(r2),
             close_to_one(pearson),
             number(cancellation),
-            number(inputs, 2),
+            "–" if math.isnan(inputs) else f"{inputs:.0f}",
         ),
         sort=tuple(
             value if math.isfinite(value) else None

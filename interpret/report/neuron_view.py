@@ -7,7 +7,7 @@ import math
 
 from markupsafe import Markup
 
-from interpret.explanation import CrossCheck, NeuronExplanation
+from interpret.explanation import CrossCheck, FormulaPart, NeuronExplanation
 from interpret.outcome import Verdict
 from interpret.report.clean import close_to_one, number, percent
 from interpret.report.example_view import examples
@@ -23,6 +23,8 @@ _ENGINES = {"formula": ("symbolic", "formula"), "examples": ("gp", "examples")}
 _CALLED = {"formula": "symbolic", "examples": "example"}
 
 
+#: Of the neuron's variance: less than this that a formula leaves over is slight, though a pattern may be in it.
+SLIGHT = 0.01
 #: The link of a page that offers none.
 NO_DOWNLOAD = Markup("")
 
@@ -54,7 +56,7 @@ def page(neuron: NeuronExplanation, name: str = "", download: Markup = NO_DOWNLO
         formula=formula(neuron.formula, neuron.examples, units, neuron.verdict) if neuron.formula else None,
         examples=examples(neuron.examples) if neuron.examples else None,
         agreement=_agreement(neuron.crosscheck) if neuron.crosscheck else (),
-        residual=_residual(neuron.crosscheck) if neuron.crosscheck else "",
+        residual=_residual(neuron.crosscheck, neuron.formula) if neuron.crosscheck else "",
         absent=_absent(neuron),
         provenance=_provenance(neuron),
         download=download,
@@ -90,15 +92,19 @@ def _agreement(check: CrossCheck) -> tuple[Bar, ...]:
     )
 
 
-def _residual(check: CrossCheck) -> str:
+def _residual(check: CrossCheck, part: FormulaPart | None) -> str:
     if math.isnan(check.residual_r2):
         return ""
+    link = part.link if part else None
+    left = max(1 - link.r2, 0.0) if link is not None else math.nan
+    of = "" if math.isnan(left) else f", {percent(left)} of the variance,"
     share = percent(max(check.residual_r2, 0.0))
-    return f"A Gaussian process fitted to what φ(T) leaves over explains {share} of it: " + (
-        "little structure is left."
-        if check.residual_r2 < 0.2
-        else "the formula misses structure that is there."
-    )
+    said = f"A Gaussian process fitted to what φ(T) leaves over{of} explains {share} of it: "
+    if check.residual_r2 < 0.2:
+        return said + "little structure is left."
+    if left < SLIGHT:
+        return said + "what the formula misses is regular, and slight."
+    return said + "the formula misses structure that is there."
 
 
 def _provenance(neuron: NeuronExplanation) -> tuple[tuple[str, str], ...]:

@@ -32,8 +32,8 @@ def _up(value: float) -> float:
 
 
 def rivals(part: FormulaPart | None) -> str:
-    """How many other formulas the data cannot tell from a claimed one; "" where there are none."""
+    """How many other formulas fit the points no worse than a claimed one, by more than noise; "" where none does."""
     if part is None or part.verdict is Verdict.NONE:
         return ""
     others = {other for other in part.alternatives if other != part.expression}
-    return f"{count(len(others), 'alternative')} as good" if others else ""
+    return f"{count(len(others), 'alternative')} no worse" if others else ""

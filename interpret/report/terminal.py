@@ -53,7 +53,9 @@ def _reach(neuron: NeuronExplanation) -> str:
     if neuron.verdict is Verdict.NONE:
         return ""
     other = rivals(neuron.formula)
-    return scope(neuron.formula) + (f" · {other}: the data cannot tell them apart" if other else "")
+    return scope(neuron.formula) + (
+        f" · {other}: the one shown is the one whose length pays" if other else ""
+    )
 
 
 def comparison(compared: Comparison) -> Table:

@@ -46,7 +46,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the frontier; ``number`` ties the table to the dots of the figure."""
+    """A row of the frontier; ``number`` ties the table to the dots of the figure.
+
+    ``alike`` says what that means where the row is no worse than the chosen one; ``closer`` that it is better by more
+    than noise, and not chosen for its length.
+    """
 
     number: int
     complexity: int
@@ -58,7 +62,8 @@ class Row:
     text: str
     latex: str
     chosen: bool
-    alike: bool
+    alike: str
+    closer: bool
 
 
 @dataclass(frozen=True)

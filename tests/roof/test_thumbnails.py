@@ -45,3 +45,8 @@ def test_render_decides_and_is_checked() -> None:
 def test_texts_and_series() -> None:
     assert Thumbnailer(["a dog", "a cat"])(1).text == "a cat"
     assert Thumbnailer(np.zeros((2, 100)))(0).kind == "series"
+
+
+def test_a_measured_label_has_digits_that_a_person_compares() -> None:
+    shown = Thumbnailer(np.zeros((3, 2)), labels=np.array([2.2397186534917473, 3.0, -0.1]))
+    assert [shown(at).label for at in range(3)] == ["2.24", "3.0", "-0.1"]

@@ -26,7 +26,7 @@ def frontier(rows: Sequence[FrontierRow]) -> Markup:
     """Held-out misalignment over complexity, a dot per row; the chosen one is ringed."""
     x = np.array([row.complexity for row in rows], dtype=np.float64)
     y = np.clip(np.nan_to_num([row.held_out for row in rows], nan=1.0), _FLOOR, None)
-    upper = np.array([row.upper for row in rows])
+    upper = np.clip(np.array([row.upper for row in rows], dtype=np.float64), _FLOOR, None)
     canvas = Canvas(*style.SIZE)
     across = Scale(*style.span(x, margin=0.08), "complexity (nodes)", integer=True)
     panel = Panel(canvas, style.BOX, across, _decades([*y.tolist(), *upper.tolist(), EXACT_MISALIGNMENT]))

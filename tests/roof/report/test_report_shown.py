@@ -15,7 +15,7 @@ import pytest
 from interpret.comparing import compare
 from interpret.errors import ReportError
 from interpret.explaining import Explanations
-from interpret.explanation import Thumbnail
+from interpret.explanation import Control, Thumbnail
 from interpret.outcome import Verdict
 from interpret.report import notebook, write, write_comparison
 from interpret.report.comparison_view import MOST_DETAILS, comparison_page
@@ -206,16 +206,16 @@ def test_what_a_verdict_covers_stands_beside_it(samples: ModuleType, tmp_path: P
     part = replace(neuron.formula, misalignment_high=0.00121, alternatives=("x1^3", "x0*x1", "x1^3"))
     text = write([replace(neuron, formula=part)], tmp_path / "r.html").read_text("utf-8")
     said = "on these points, up to a monotone map, misalignment ≤ 0.0013"  # a bound is rounded up
-    assert text.count(f'<p class="reach">{said} · <strong>2 alternatives as good</strong>') == 2, (
+    assert text.count(f'<p class="reach">{said} · <strong>2 alternatives no worse</strong>') == 2, (
         "front and page"
     )
     assert said in printed(replace(neuron, formula=part), 200)
-    assert "2 alternatives as good: the data cannot tell them apart" in printed(
+    assert "2 alternatives no worse: the one shown is the one whose length pays" in printed(
         replace(neuron, formula=part), 200
     )
     alone = replace(part, alternatives=(part.expression,))
     text = write([replace(neuron, formula=alone)], tmp_path / "s.html").read_text("utf-8")
-    assert said in text and "alternative as good" not in text and "alternatives as good" not in text
+    assert said in text and "alternative no worse" not in text and "alternatives no worse" not in text
 
 
 def test_a_verdict_that_fresh_rows_lowered_claims_nothing(samples: ModuleType, tmp_path: Path) -> None:
@@ -305,3 +305,60 @@ def test_a_logit_is_said_to_be_looked_at_near_its_boundary() -> None:
     assert sum(many for _, many in neuron.formula.left_out) == neuron.formula.points_dropped
     assert any("decision boundary" in why for why in reasons)
     assert "near the decision boundary" in page(neuron).scope
+    measured = ((X**2).sum(1) - 1).numpy()
+    (neuron,) = explain(Steep(), "out[0]", X, measured, engine="symbolic")
+    assert not neuron.formula.near_boundary, "a network fitted to measured values decides nothing"
+
+
+def test_a_row_that_is_better_is_not_called_as_good(samples: ModuleType) -> None:
+    neuron = samples.small()
+    first, second = neuron.formula.frontier[:2]
+    rows = (replace(first, chosen=False, upper=1e-6, held_out=8e-7), replace(second, chosen=True))
+    part = replace(neuron.formula, frontier=rows, alternatives=(first.expression,), misalignment_low=5e-4)
+    shown = page(replace(neuron, formula=part)).formula.rows
+    assert shown[0].closer and "does not pay" in shown[0].alike
+    near = replace(part, frontier=(replace(rows[0], upper=2e-3), rows[1]))
+    shown = page(replace(neuron, formula=near)).formula.rows
+    assert not shown[0].closer and "cannot tell" in shown[0].alike
+    assert shown[1].alike == ""
+
+
+def test_what_a_formula_leaves_over_is_said_with_its_size(samples: ModuleType) -> None:
+    neuron = samples.small()
+    slight = replace(neuron.formula, link=replace(neuron.formula.link, r2=0.9996))
+    check = replace(neuron.crosscheck, residual_r2=0.99)
+    said = page(replace(neuron, formula=slight, crosscheck=check)).residual
+    assert "0.040 % of the variance" in said and said.endswith("regular, and slight.")
+    much = replace(slight, link=replace(slight.link, r2=0.8))
+    assert page(replace(neuron, formula=much, crosscheck=check)).residual.endswith("structure that is there.")
+
+
+def test_a_formula_with_curves_leads_before_a_linear_one(samples: ModuleType, tmp_path: Path) -> None:
+    neuron = samples.small()
+    straight = replace(neuron, address="fc1[0]", formula=replace(neuron.formula, controls=()))
+    beaten = replace(neuron.formula, controls=(Control("best linear formula", 0.4, "x0", 40.0, True),))
+    curved = replace(neuron, address="out[0]", verdict=Verdict.APPROXIMATE, formula=beaten)
+    text = write([straight, curved], tmp_path / "r.html").read_text("utf-8")
+    lead = text[text.index('class="lead by-formula"') :]
+    assert lead.index("out[0]") < lead.index("fc1[0]")
+
+
+def test_the_link_is_drawn_on_the_points_it_is_judged_on() -> None:
+    """A logit whose formula holds near the boundary only: the R² beside the drawing is that of its dots."""
+    import torch
+
+    import symbolic
+    from interpret.evidence.formulas import formula_part
+
+    X = torch.rand((3000, 2), generator=torch.Generator().manual_seed(1)) * 4 - 2
+    score = (X**2).sum(1) - 1
+    values = 12 * torch.tanh(score) + 3 * score
+    gradients = (12 * (1 - torch.tanh(score) ** 2) + 3)[:, None] * 2 * X
+    found = symbolic.fit_gradients(X.numpy(), gradients.numpy(), values=values.numpy())
+    points = X.numpy().astype(float)
+    drawn = formula_part(found, points, gradients.numpy(), gradients.numpy(), np.ones(len(points))).link
+    assert drawn is not None
+    expected = np.interp(drawn.points_t, drawn.t, drawn.phi)
+    own = 1 - ((drawn.points_g - expected) ** 2).sum() / ((drawn.points_g - drawn.points_g.mean()) ** 2).sum()
+    assert own == pytest.approx(drawn.r2, abs=0.02)
+    assert np.abs(drawn.points_g).max() > 12, "far points are judged as well"

@@ -54,7 +54,7 @@ def _reach(neuron: NeuronExplanation) -> str:
         return ""
     other = rivals(neuron.formula)
     return scope(neuron.formula) + (
-        f" · {other}: the one shown is the one whose length pays" if other else ""
+        f" · {other}; the one shown is the one whose length pays" if other else ""
     )
 
 

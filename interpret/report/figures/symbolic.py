@@ -35,7 +35,9 @@ def frontier(rows: Sequence[FrontierRow]) -> Markup:
     panel.line(lengths, np.clip(bounds, panel.y.low, None), style.MUTED, 0.9, dashes=(3, 3))
     shown = lengths[bounds > panel.y.low]
     end = float(shown[-1]) if len(shown) else across.low
-    panel.text(end, max(float(bounds[len(shown) - 1]), panel.y.low), "EXACT below")
+    edge = max(float(bounds[len(shown) - 1]), panel.y.low)
+    # Near the bottom the words would stand on the axis's numbers.
+    panel.text(end, edge, "EXACT below", below=panel.y.share(edge) > 0.12)
     panel.line(x, y, style.FORMULA, 1.1, 0.45)
     long = np.isfinite(upper) & (upper > y)
     panel.strokes(np.column_stack([x, y])[long], np.column_stack([x, upper])[long], style.FORMULA, 1.4, 0.4)

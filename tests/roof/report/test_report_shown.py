@@ -210,7 +210,7 @@ def test_what_a_verdict_covers_stands_beside_it(samples: ModuleType, tmp_path: P
         "front and page"
     )
     assert said in printed(replace(neuron, formula=part), 200)
-    assert "2 alternatives no worse: the one shown is the one whose length pays" in printed(
+    assert "2 alternatives no worse; the one shown is the one whose length pays" in printed(
         replace(neuron, formula=part), 200
     )
     alone = replace(part, alternatives=(part.expression,))

@@ -54,8 +54,9 @@ def gradients(seed: int, rounds: int, units: int) -> list[Row]:
     seconds = turns({"ours": lambda: probe.gradients(X), "captum": captum}, rounds)
     word = beside(seconds["ours"], seconds["captum"])
     question = f"gradients of {units} units at 1,000 points"
+    differs = f"differs by {error:.0e} at most" if error else "the same numbers"
     return [
-        (question, "twinscope, Probe", spread(seconds["ours"], 2), f"differs by {error:.0e} at most", ""),
+        (question, "twinscope, Probe", spread(seconds["ours"], 2), differs, ""),
         (question, "captum, NeuronGradient", spread(seconds["captum"], 2), "", word),
     ]
 

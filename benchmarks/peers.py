@@ -29,15 +29,25 @@ def installed(name: str) -> str:
         return "not installed"
 
 
+def figure(value: float, digits: int = 3) -> str:
+    """To so many significant digits; large ones in full, with commas."""
+    short = f"{value:.{digits}g}"
+    return f"{float(short):,.0f}" if "e+" in short else short
+
+
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """Median, and the whole range in brackets."""
-    ordered = sorted(values)
-    if not ordered:
+    if not values:
         return "–"
-    middle = ordered[len(ordered) // 2]
-    if len(ordered) == 1:
-        return f"{middle:.{digits}g}"
-    return f"{middle:.{digits}g} ({ordered[0]:.{digits}g} to {ordered[-1]:.{digits}g})"
+    middle = figure(median(values), digits)
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({figure(min(values), digits)} to {figure(max(values), digits)})"
+
+
+def shortened(text: str, length: int) -> str:
+    """At most so many characters; one that was longer ends with an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def against(ours: float, theirs: float, low: bool = True) -> str:
@@ -47,7 +57,7 @@ def against(ours: float, theirs: float, low: bool = True) -> str:
     factor = theirs / ours if low else ours / theirs
     if 1 / LEVEL <= factor <= LEVEL:
         return "level"
-    return f"win, {factor:.2g} ×" if factor > 1 else f"**loss**, {1 / factor:.2g} ×"
+    return f"win, {figure(factor, 2)} ×" if factor > 1 else f"**loss**, {figure(1 / factor, 2)} ×"
 
 
 def beside(ours: Sequence[float], theirs: Sequence[float], low: bool = True) -> str:

@@ -19,6 +19,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -98,7 +99,8 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> str:
     """Slope over the last two steps of a curve, on logarithmic axes."""
     if len(sizes) < 3 or min(seconds[-3:]) <= 0:
         return "–"
-    return f"{math.log(seconds[-1] / seconds[-3]) / math.log(sizes[-1] / sizes[-3]):.2f}"
+    slope = math.log(seconds[-1] / seconds[-3]) / math.log(sizes[-1] / sizes[-3])
+    return f"{round(slope, 2) + 0.0:.2f}"  # no minus before a zero
 
 
 def curves(repeats: int, most: float) -> None:
@@ -110,7 +112,7 @@ def curves(repeats: int, most: float) -> None:
         for size in kept:
             call = make(size)
             timed.append([cpu(call)[1] for _ in range(repeats)])
-        medians = [sorted(seconds)[len(seconds) // 2] for seconds in timed]
+        medians = [median(seconds) for seconds in timed]
         cells = "; ".join(
             f"{size:,}: {spread(seconds, 2)}" for size, seconds in zip(kept, timed, strict=True)
         )

@@ -36,13 +36,16 @@ model = nn.Sequential(OrderedDict(
     fc1=nn.Linear(4, {width}), act1=nn.SiLU(), fc2=nn.Linear({width}, {width}), act2=nn.SiLU(),
     out=nn.Linear({width}, 1)))
 """
-#: Numerics with as many threads as there are cores; the command line itself always uses one.
-MANY_THREADS = """
-import contextlib, sys
-from interpret.sweeping import session
-session.one_thread = contextlib.nullcontext
-from interpret.cli import run
-run()
+#: What runs the command line, which always uses one thread.
+ONE_THREAD = "from interpret.cli import run; run()"
+#: The same with as many threads as there are cores: the limits are taken away before any module has their names.
+MANY_THREADS = f"""
+import contextlib
+import threadpoolctl
+from interpret import threads
+threads.one_thread = contextlib.nullcontext
+threadpoolctl.threadpool_limits = lambda *limits, **kinds: contextlib.nullcontext()
+{ONE_THREAD}
 """
 
 
@@ -55,18 +58,21 @@ def prepare(folder: Path, width: int, rows: int = 500) -> None:
     np.savez(folder / "d.npz", X=X, y=(X[:, 0] * X[:, 1] > 0).astype(int))
 
 
+def any_threads_environment() -> dict[str, str]:
+    """The environment without any variable that limits threads, whoever set it."""
+    return {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+
+
 def sweep(
     folder: Path, name: str, layer: str, neurons: int, arguments: list[str], threads: bool = False
 ) -> dict[str, float]:
     """Run one sweep in its own process: wall and CPU seconds, and seconds until the first neuron."""
-    program = MANY_THREADS if threads else "from interpret.cli import run; run()"
+    program = MANY_THREADS if threads else ONE_THREAD
     command = [
         sys.executable, "-c", program, "explain", "net.py:model", "--data", "d.npz", "--out", name, "--json",
         "--neurons", f"{layer}[0:{neurons}]", *arguments,
     ]  # fmt: skip
-    environment = dict(os.environ) if threads else one_thread_environment()
-    if threads:
-        environment.pop("OMP_NUM_THREADS", None)
+    environment = any_threads_environment() if threads else one_thread_environment()
     before = os.times()
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)

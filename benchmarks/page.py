@@ -61,28 +61,41 @@ class Section:
 
 SECTIONS = (
     Section("formulas", "Formulas: who names the rule?",
-            "Classifiers trained on the published rules; the networks saw labels only. One seed is one network. Ours "
-            "gets gradients, which gplearn and pyoperon cannot use; that is the point of the method, and the reason "
-            "why this is a comparison of methods and not of search engines. These two get the network's output, 2 s "
-            "and then 10 s (gplearn 4 generations and then its default of 20), and are charged for the first "
-            "of the two that finds the rule; ours stops by itself. *level*: the ranges overlap.",
-            (Part("peer_formulas.py", "--seeds 2", "--tasks A1 --seeds 1 --budgets 1 --generations 2", limit=600),)),
+            "Classifiers trained on the published rules; the networks saw labels only. One seed is one network. "
+            "*found*: the mean cosine between the gradients of the formula and of the rule, near the decision "
+            "boundary, is at least 0.99; the form may be another. *same concept*: the gradients are parallel over the "
+            "whole domain, to a sine of 0.05 at each of 500 points, so that the formula is the rule up to a monotone "
+            "map and small differences of its constants; a formula that is found and not this is only close. Ours gets "
+            "gradients, which gplearn and pyoperon cannot use; that is the point of the method, and the reason why "
+            "this is a comparison of methods and not of search engines. These two get the network's output. They "
+            "search as long as they are told, so they are charged for the first of a series that finds the rule, as if "
+            "its length had been known: gplearn is looked at after each generation up to its default of 20, pyoperon "
+            "after searches of 2,500 evaluations, twice that, and so on up to 320,000. Ours stops by itself. The "
+            "formula shown, its cosine and its size are those of the search that is charged, or of the longest. "
+            "*level*: the ranges overlap.",
+            (Part("peer_formulas.py", "--seeds 2", "--tasks A1 --seeds 1 --generations 2 --evaluations 2500",
+                  limit=600),)),
     Section("concepts", "Formulas: the published tasks",
             "*label cos*: with the gradient of the rule behind the labels, near the decision boundary; *network cos*: "
-            "with the network's own. F and G have no single formula and are judged by the network.",
+            "with the network's own. A rule counts as recovered where the label cos is at least 0.999 and the formula "
+            "has at most 8 terms; the form may be another. F and G have no single formula and are judged by the "
+            "network cos, which must be at least 0.99.",
             (Part("concepts.py", "tasks --seeds 2", "tasks --seeds 1 --only A1", markdown=False, limit=300),)),
     Section("claims", "Formulas: is anything claimed where there is nothing?",
-            "Random networks and random directions. An EXACT here would be a false claim.",
+            "Random networks and random directions. An EXACT here would be a false claim. APPROXIMATE is a claim too, "
+            "of something close to the formula. The last lines count both.",
             (Part("concepts.py", "claims", "", markdown=False, limit=300),)),
     Section("gp", "Gaussian processes: match and meaning",
             "A match alone is easy; contributions that cancel explain nothing. *held-out* and *noise* are the worst "
-            "head's correlation with the network on unseen rows and on noise; *contributors* is the share of the ten "
+            "head's correlation with the network on unseen rows and on noise. *cancellation* is the median of "
+            "Σ|c|/|Σc| over the contributions c to the predicted head, on unseen rows; the theory divides by "
+            "max(|Σc|, s) with the head's deviation s, which never gives more. *contributors* is the share of the ten "
             "largest contributors that are of the predicted class. GPyTorch's exact GPs take 30 steps of Adam on the "
             "marginal likelihood with a noise of at least 1e-4, its SVGP 512 inducing points and 60 minibatches: "
-            "longer training would bring them nearer. On digits the tangent kernel is left out: it "
-            "takes minutes a network. *level*: the ranges overlap.",
+            "longer training would bring them nearer. On digits the tangent kernel is left out, to "
+            "keep this page's time. *level*: the ranges overlap.",
             (Part("peer_gp.py", "--seeds 3 --kinds diabetes", "--seeds 1 --kinds diabetes --methods activation"),
-             Part("peer_gp.py", "--seeds 1 --kinds digits --without tangent", ""))),
+             Part("peer_gp.py", "--seeds 2 --kinds digits --without tangent", "", limit=700))),
     Section("captum", "Gradients, neighbors and wrong labels: captum and shap",
             "The same questions to the same networks. *ours against it* is from our side, of the seconds where nothing "
             "else is said; a loss is called one; 1 − AUC is what is missed. The nets of *changed labels* have learned "
@@ -117,6 +130,11 @@ def machine() -> str:
         f"{pages / 2**30:.0f} GiB, no GPU used; Python {platform.python_version()}; "
         f"twinscope {installed('twinscope')}; {packages}."
     )
+
+
+def stamp() -> str:
+    """What a page says of the machine that measured it."""
+    return f"Machine and versions: {machine()}"
 
 
 def run(part: Part, arguments: list[str], left: float) -> tuple[str, float]:
@@ -155,6 +173,8 @@ def section(asked: Section, smoke: bool, gpex: str | None, end: float) -> tuple[
         command = " ".join(filter(None, ("python", f"benchmarks/{part.script}", shown)))
         out.append(f"`{command}`, {seconds:.0f} s\n\n{text}")
         print(f"{asked.key}: {part.script} {seconds:.0f} s", file=sys.stderr, flush=True)
+    if not gpex and asked.key == "gp":
+        out.append("GPEX's own code was not run: `--gpex PATH` takes a checkout of it.\n")
     return "\n".join(out), good
 
 
@@ -172,11 +192,16 @@ def main() -> None:
     )
     asked = parser.parse_args()
     output = asked.output or (None if asked.smoke else HERE.parent / "docs" / "benchmarks.md")
+    before = output.read_text(encoding="utf8") if asked.only and output and output.exists() else ""
+    if before and stamp() not in before:
+        parser.error(
+            f"{output} was measured on another machine or with other versions than {machine()} "
+            f"Sections of both cannot stand on one page: run this without --only."
+        )
     start = time.perf_counter()
     chosen = [s for s in SECTIONS if not asked.only or s.key in asked.only.split(",")]
     made = {s.title: section(s, asked.smoke, asked.gpex, start + MOST_SECONDS) for s in chosen}
-    kept = sections(output.read_text(encoding="utf8")) if asked.only and output and output.exists() else {}
-    kept |= {title: text for title, (text, _) in made.items()}
+    kept = sections(before) | {title: text for title, (text, _) in made.items()}
     text = head(asked.smoke, kept) + "\n".join(kept[s.title] for s in SECTIONS if s.title in kept)
     if output is None:
         print(text)
@@ -198,10 +223,10 @@ def head(smoke: bool, made: dict[str, str]) -> str:
     )
     return (
         "---\nhide:\n  - toc\n---\n\n# Benchmarks\n\n"
-        "Written by `make bench`; nothing here is typed by hand. Figures are medians, with the whole range over seeds "
-        "or repeats in brackets. Ratios are within one run, on one machine, one thread for every contender. Losses are "
-        "printed as losses. A tool that is not installed is named as not measured.\n\n"
-        f"Machine and versions: {machine()} The whole took {took / 60:.0f} minutes"
+        "Written by `make bench`; no measured figure is typed by hand. Figures with brackets are medians, and the "
+        "brackets hold the whole range over seeds or repeats. Ratios are within one run, on one machine, one thread "
+        "for every contender. Losses are printed as losses. A tool that is not installed is named as not measured.\n\n"
+        f"{stamp()} The whole took {took / 60:.0f} minutes"
         f"{', at the smallest settings: a rehearsal, not a measurement' if smoke else ''}. "
         "Seeds are 0, 1, 2, … throughout.\n\n"
     )

@@ -88,8 +88,6 @@ def main() -> None:
             )
         print(f"{kind}:\n")
         print(table(("method", *FIGURES[:4], "CPU s", "ours (activation) against it"), rows))
-    if asked.gpex is None:
-        print("GPEX's own code was not run: `--gpex PATH` takes a checkout of it.")
 
 
 if __name__ == "__main__":

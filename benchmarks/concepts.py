@@ -147,14 +147,14 @@ def run_noise(seeds: int, only: set[str]) -> None:
 
 def run_claims(seeds: int, only: set[str], count: int = 40) -> None:
     """Random networks and random directions: nothing there to be claimed."""
-    verdicts: dict[str, list[str]] = {"network": [], "directions": []}
+    verdicts: dict[str, list[str]] = {"networks": [], "directions": []}
     times = []
     for seed in range(count):
         x, g, v, _ = forms.random_network(seed)
         start = time.process_time()
         formula = symbolic.fit_gradients(x, g, v, engine=ENGINE, accuracy=1.5e-3)
         times.append(time.process_time() - start)
-        verdicts["network"].append(str(formula.verdict))
+        verdicts["networks"].append(str(formula.verdict))
         worst = max((control.margin for control in formula.controls), default=float("nan"))
         print(
             f"network {seed:3} {formula.verdict:11} {formula.misalignment:.1e} margin {worst:.2f} {times[-1]:5.1f} s",

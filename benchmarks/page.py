@@ -65,13 +65,14 @@ SECTIONS = (
             "*found*: the mean cosine between the gradients of the formula and of the rule, near the decision "
             "boundary, is at least 0.99; the form may be another. *same concept*: the gradients are parallel over the "
             "whole domain, to a sine of 0.05 at each of 500 points, so that the formula is the rule up to a monotone "
-            "map and small differences of its constants; a formula that is found and not this is only close. Ours gets "
-            "gradients, which gplearn and pyoperon cannot use; that is the point of the method, and the reason why "
-            "this is a comparison of methods and not of search engines. These two get the network's output. They "
-            "search as long as they are told, so they are charged for the first of a series that finds the rule, as if "
-            "its length had been known: gplearn is looked at after each generation up to its default of 20, pyoperon "
-            "after searches of 2,500 evaluations, twice that, and so on up to 320,000. Ours stops by itself. The "
-            "formula shown, its cosine and its size are those of the search that is charged, or of the longest. "
+            "map and small differences of its constants; a formula that is found and not this is only close. Labels "
+            "tell no more than the boundary, which other concepts may share. Ours gets gradients, which gplearn and "
+            "pyoperon cannot use; that is the point of the method, and the reason why this is a comparison of methods "
+            "and not of search engines. These two get the network's output. They search as long as they are told, so "
+            "they are charged for the first of a series that finds the rule, as if its length had been known: gplearn "
+            "is looked at after each generation up to its default of 20, pyoperon after searches of 2,500 evaluations, "
+            "twice that, and so on up to 320,000. Ours stops by itself. The formula shown, its cosine and its size are "
+            "those of the search that is charged, or of the longest where none finds the rule. "
             "*level*: the ranges overlap.",
             (Part("peer_formulas.py", "--seeds 2", "--tasks A1 --seeds 1 --generations 2 --evaluations 2500",
                   limit=600),)),

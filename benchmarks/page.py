@@ -60,7 +60,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("formulas", "Formulas: who names the rule?",
+    Section("formulas", "Formulas: who finds the rule?",
             "Classifiers trained on the published rules; the networks saw labels only. One seed is one network. "
             "*found*: the mean cosine between the gradients of the formula and of the rule, near the decision "
             "boundary, is at least 0.99; the form may be another. *same concept*: the gradients are parallel over the "

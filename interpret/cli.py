@@ -177,7 +177,8 @@ def _form(context: typer.Context, forms: dict[str, bool]) -> dict[str, bool]:
 def layers(
     model: ModelArgument,
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Data, to see shapes: CSV, Parquet, .npy or .npz.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Data, to see shapes: .csv, .npz, .npy, .parquet, .safetensors."),
     ] = None,
     weights: Weights = None,
     label: Label = None,
@@ -202,7 +203,9 @@ def layers(
 )
 def explain(
     model: ModelArgument,
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Training rows: CSV, Parquet, .npy or .npz.")],
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", help="Training rows: .csv, .npz, .npy, .parquet, .safetensors.")
+    ],
     neurons: Annotated[
         list[str],
         typer.Option(

@@ -1,4 +1,4 @@
-"""Two models, or two stages of one training, neuron by neuron: the same concept, and how far apart?
+"""Two models, or two stages of one training, neuron by neuron: the same concept or not, and how far apart.
 
 Works on what runs hold; no model is needed. Concepts are compared by the directions of their formulas' gradients, so
 that two formulas which differ by a monotone map count as one; behaviour is compared by what the two engines measured.

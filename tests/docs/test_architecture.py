@@ -57,3 +57,5 @@ def test_the_picture_names_every_room() -> None:
         assert f"{package}/" in picture
     for room in (path for path in (ROOT / "interpret").iterdir() if (path / "__init__.py").exists()):
         assert f"{room.name}/" in picture, room
+    for stem in generator().GROUND:
+        assert f"{stem} " in picture or f"{stem}<" in picture, stem

@@ -61,6 +61,30 @@ def test_the_minimal_versions_are_those_of_the_project() -> None:
         assert lowest[: len(wanted)] == wanted, f"{name}: {pinned[name]} tests another floor than {floor}"
 
 
+def tracked() -> list[str]:
+    """Every file of the source tree: what git has, or in a source archive, where there is no git, all that is there."""
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 0 and done.stdout:
+        return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+    made = {
+        "__pycache__",
+        ".venv",
+        ".pytest_cache",
+        ".hypothesis",
+        "build",
+        "dist",
+        "site",
+        "runs",
+        "twinscope.egg-info",
+    }
+    files = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
+    return [
+        path.as_posix()
+        for path in files
+        if not made & set(path.parts) and path.name not in ("PKG-INFO", "setup.cfg")
+    ]
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Wheel and source archive, built from a copy of the tree without the network."""
@@ -70,9 +94,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             tree = tmp_path_factory.mktemp("tree")
-            for name in ("interpret", "gp", "symbolic"):
-                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-            for name in ("pyproject.toml", "README.md", "LICENSE"):
+            for name in tracked():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, tree / name)
             for kind in ("wheel", "sdist"):
                 build = f"import sys; from setuptools import build_meta as b; b.build_{kind}(sys.argv[1])"
@@ -107,7 +130,9 @@ def test_the_source_archive_builds_what_the_wheel_holds(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.split("/", 1)[-1] for name in opened.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "interpret/py.typed", "interpret/cli.py"} <= names
+    assert {"CITATION.cff", "CHANGELOG.md", "docs/tutorial.md", "tests/docs/test_packaging.py"} <= names
+    assert set(tracked()) - names == set(), "in the tree, not in the source archive"
+    assert archive.stat().st_size < 10_000_000
 
 
 @pytest.mark.slow

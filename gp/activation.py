@@ -1,7 +1,7 @@
 """The activation kernel: u(x) is what the submodule's last affine layer sees, so the GP on its output is exact.
 
-Design: the layer is found by watching what runs (:mod:`gp.tracing`), a linear tail is folded, any other tail is
-applied to the latent mean (:mod:`gp.tails`). Convolutions and sequence layers share one kernel over their places.
+Design: the layer is found by watching what runs (``gp.tracing``), a linear tail is folded, any other tail is
+applied to the latent mean (``gp.tails``). Convolutions and sequence layers share one kernel over their places.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SAMPLE = 48
 
 @dataclass(frozen=True)
 class ActivationMap:
-    """Features from the last affine layer of a probe; see :class:`gp.kernels.FeatureMap`.
+    """Features from the last affine layer of a probe; see ``gp.kernels.FeatureMap``.
 
     pool (Q, P) makes a row of a mean over places; scale and offset (C,) fold a tail that selects places.
     """
@@ -139,7 +139,7 @@ class ActivationMap:
         return self._arranged(by_row(latent))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Configuration and arrays for :func:`restore`."""
+        """Configuration and arrays for ``restore``."""
         config = {
             "site": asdict(self.site),
             "double": self.runner.probe.dtype == torch.float64,

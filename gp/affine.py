@@ -45,7 +45,7 @@ class Product:
         return y.reshape(*y.shape[: len(lead)], -1)
 
     def original(self, y: torch.Tensor, like: torch.Tensor, operand: int) -> torch.Tensor:
-        """Undo :meth:`channels_last`; ``like`` is the operation's own output."""
+        """Undo ``channels_last``; ``like`` is the operation's own output."""
         lead, channels = self._split(operand)
         order = [self.out.index(a) for a in (*lead, *channels)]
         y = y.reshape(*y.shape[: len(lead)], *[like.shape[i] for i in order[len(lead) :]])

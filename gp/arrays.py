@@ -19,7 +19,7 @@ CHUNK = 2**19
 
 @dataclass(frozen=True)
 class ArrayMap:
-    """The identity: X is an array of features (N, D). See :class:`gp.kernels.FeatureMap`."""
+    """The identity: X is an array of features (N, D). See ``gp.kernels.FeatureMap``."""
 
     heads: Heads
     metric: str

@@ -52,7 +52,7 @@ class Body:
         return body, outputs.to(body.device)
 
     def config(self) -> dict[str, Any]:
-        """JSON values for :func:`restored`."""
+        """JSON values for ``restored``."""
         return {"site": None if self.site is None else asdict(self.site), "with_input": self.with_input}
 
 
@@ -74,7 +74,7 @@ def find_body(probe: Probe, X: Any) -> tuple[Body, tuple[str, ...]]:
 
 
 def restored(probe: Probe, config: dict[str, Any]) -> Body:
-    """The inverse of :meth:`Body.config`."""
+    """The inverse of ``Body.config``."""
     site = None
     if config["site"] is not None:
         values = dict(config["site"])

@@ -173,12 +173,12 @@ def fitted(made: Pass, metric: str, noise: Tensor, center: bool, rows: Rows | No
 def calibrated(posterior: Posterior, sample: Sample, count: int) -> Posterior:
     """Amplitude τ² and quantiles of the standardised residuals, from examples left out one by one.
 
-    Residual and predicted variance of an example left out are those of :func:`left_out`: centre, baseline and
+    Residual and predicted variance of an example left out are those of ``left_out``: centre, baseline and
     posterior made again without it. A deterministic network's residuals are the bias of shrinking and have heavier
     tails than a Gaussian, so τ² is set where 1.96 deviations cover 95 % of them (the ⌈0.95(M+1)⌉-th smallest, as in
     split conformal prediction), and intervals of other levels read the quantiles themselves.
 
-    Where the rows only just span their space (:func:`crowded`), a row left out lies in a direction that no other has,
+    Where the rows only just span their space (``crowded``), a row left out lies in a direction that no other has,
     and a query does not: the variance it is measured by is then the one that the whole posterior has at it. That is
     less than at a query, so intervals come out too wide rather than too narrow.
     """

@@ -68,7 +68,7 @@ def html(d: Distillation) -> str:
 
 
 def table(d: Distillation) -> Table:
-    """For :mod:`rich`; markup in names and notes is shown as it is."""
+    """For ``rich``; markup in names and notes is shown as it is."""
     from rich.table import Table
     from rich.text import Text
 

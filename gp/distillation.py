@@ -135,7 +135,7 @@ class Distillation:
         """The GP at N queries given as the model takes them.
 
         Raises:
-            ModelNeeded: it was loaded without its model; use :meth:`predict_features`.
+            ModelNeeded: it was loaded without its model; use ``predict_features``.
 
         """
         means, variances = [], []
@@ -220,7 +220,7 @@ class Distillation:
         Args:
             X: (N, *input) queries, or one of them.
             k: how many examples for each.
-            head: as for :meth:`contributions`.
+            head: as for ``contributions``.
             by: "similarity" (normalised kernel), "contribution" (largest absolute share of the latent), "positive"
                 or "negative" (largest share of that sign, and none of the other), "alike" (largest absolute share
                 among the examples of positive similarity: an example unlike the query argues by contrast, and far
@@ -237,7 +237,7 @@ class Distillation:
 
         Args:
             k: how many at most.
-            head: as for :meth:`contributions`.
+            head: as for ``contributions``.
         """
         return standing.prototypes(self, k, self.head(head))
 
@@ -247,7 +247,7 @@ class Distillation:
         Columns pearson, r2, mae, coverage95, loglik and cancellation (median over rows of Σ|c|/max(|Σc|, s)).
         ``attrs``: agreement (share of rows with the same largest head, or on the same side of the mean for one head),
         cancellation_at_largest_head (median over rows of Σ|c|/|Σc| at each row's largest head).
-        Of given features (:func:`gp.fit_features`) the outputs are not known: all but the cancellations are NaN.
+        Of given features (``gp.fit_features``) the outputs are not known: all but the cancellations are NaN.
         """
         return fidelities.fidelity(self, X)
 
@@ -265,7 +265,7 @@ class Distillation:
         """The GP distilled from the remaining rows at the same noise: sums downdated, everything else in closed form.
 
         Args:
-            indices: row ids, as :meth:`neighbors` gives them.
+            indices: row ids, as ``neighbors`` gives them.
 
         Raises:
             IndexOutOfRange: an id that is not among the training rows.
@@ -304,7 +304,7 @@ class Distillation:
 
         Args:
             X: (N, *input) queries.
-            head: as for :meth:`contributions`.
+            head: as for ``contributions``.
 
         Raises:
             ModelNeeded: it was loaded without its model, which has to be run.
@@ -418,7 +418,7 @@ class Distillation:
         return queries.as_queries(self, x)
 
     def shaped(self, H: Any) -> torch.Tensor:
-        """(G, N, P, D) float64 from features in the forms that :meth:`predict_features` takes."""
+        """(G, N, P, D) float64 from features in the forms that ``predict_features`` takes."""
         return queries.shaped(self, H)
 
     def _by_head(self, values: torch.Tensor) -> Array:

@@ -48,7 +48,7 @@ def distill(
         metric: "half" (half-whitened, as always without one), "raw" (scaled only), "full" (whitened), "none", or "auto"
             (of the first three the one that cancels least). The learned kernel's maps carry their own.
         options: of one kernel: ``form``, ``steps``, ``dim``, ``shares``, ... of the learned one
-            (:class:`gp.matching.Recipe`), ``dimension`` of the tangent one.
+            (``gp.matching.Recipe``), ``dimension`` of the tangent one.
 
     Returns:
         The distillation; predictions are (N, *out) float64 NumPy arrays in the output's own units.
@@ -118,7 +118,7 @@ def fit_features(
         U: an array or tensor; or a callable that gives chunks anew at each call; or a re-iterable of chunks. With V
             None the chunks are pairs. A one-shot iterator is read once and gives predictions only.
         V: targets in the same form.
-        noise: as in :func:`distill`.
+        noise: as in ``distill``.
         center: whether the mean of the features is subtracted.
         metric: "half" (half-whitened), "raw" (scaled only), "full" (whitened), "none" (features as they are), or
             "auto" (the one with the least cancellation).

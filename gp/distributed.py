@@ -73,7 +73,7 @@ def distill(
     group: Any = None,
     **options: Any,
 ) -> Distillation:
-    """:func:`gp.distill` over the rows of all processes; ``X`` are this process's own, perhaps none.
+    """``gp.distill`` over the rows of all processes; ``X`` are this process's own, perhaps none.
 
     The feature map is made by the first process that has rows and sent to the others, so a learned kernel is trained on
     that process's rows and conditioned on all. Training rows stay where they are: the result predicts and saves
@@ -116,7 +116,7 @@ def fit_features(
     seed: int = 0,
     group: Any = None,
 ) -> Distillation:
-    """:func:`gp.fit_features` over the rows of all processes; ``U`` and ``V`` are this process's own, perhaps none.
+    """``gp.fit_features`` over the rows of all processes; ``U`` and ``V`` are this process's own, perhaps none.
 
     Raises:
         UsageError: there is no process group, or another process failed; the message holds its error.

@@ -47,7 +47,7 @@ def observe(d: Distillation, X: Any) -> Observed:
 
 
 def fidelity(d: Distillation, X: Any) -> pd.DataFrame:
-    """See :meth:`gp.distillation.Distillation.fidelity`."""
+    """See ``gp.distillation.Distillation.fidelity``."""
     import pandas as pd
 
     seen = observe(d, X)
@@ -160,7 +160,7 @@ def _queries(d: Distillation, X: Any, rows: int) -> tuple[torch.Tensor, list[tup
 
 
 def novelty(d: Distillation, X: Any) -> Array:
-    """See :meth:`gp.distillation.Distillation.novelty`."""
+    """See ``gp.distillation.Distillation.novelty``."""
     return np.concatenate([as_numpy(unusual(d, d.posterior.basis(block.features))) for block in d.run(X)])
 
 
@@ -180,7 +180,7 @@ def unusual(d: Distillation, z: torch.Tensor) -> torch.Tensor:
 
 
 def leave_one_out(d: Distillation) -> Array:
-    """See :meth:`gp.distillation.Distillation.leave_one_out`."""
+    """See ``gp.distillation.Distillation.leave_one_out``."""
     parts = []
     for block in d.rows.blocks():
         residual, _ = left_out(d.posterior, block.features, block.targets, d.passed.sums.count)

@@ -112,7 +112,7 @@ class FeatureMap(Protocol):
 
     @property
     def metric(self) -> str:
-        """Which metric the features get where the user names none, one of :data:`gp.posterior.METRICS`.
+        """Which metric the features get where the user names none, one of ``gp.posterior.METRICS``.
 
         It does not depend on the rows or the noise, so that distilling fewer rows at a given noise is what ``without``
         makes of all of them. ``none``: the raw features are u(x) themselves.

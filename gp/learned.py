@@ -1,8 +1,8 @@
 """The learned kernel: GPEX's formulation, a feature map on the unit sphere for every head, trained to match it.
 
 Where places share the last affine layer (a convolution, the tokens of a sequence) they share the map
-(:mod:`gp.placed`). The maps act on what the network's body hands over (:mod:`gp.body`), are trained on mixtures in
-input space (:mod:`gp.mixtures`) with GPEX's objective (:mod:`gp.objective`, :mod:`gp.matching`), and are fixed
+(``gp.placed``). The maps act on what the network's body hands over (``gp.body``), are trained on mixtures in
+input space (``gp.mixtures``) with GPEX's objective (``gp.objective``, ``gp.matching``), and are fixed
 afterwards: the distillation conditions the GP on all training examples in float64.
 """
 
@@ -34,7 +34,7 @@ from interpret.probing.batches import rows_of
 
 @dataclass(frozen=True)
 class LearnedMap:
-    """Per-head features of unit length; see :class:`gp.kernels.FeatureMap`.
+    """Per-head features of unit length; see ``gp.kernels.FeatureMap``.
 
     noise    (L,) the noise each map was trained at
     trace    one dictionary for each evaluation: head group, noise share, step, training loss, held-out loss and pearson
@@ -84,7 +84,7 @@ class LearnedMap:
         return latent.double().cpu()
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Configuration and arrays for :func:`restore`."""
+        """Configuration and arrays for ``restore``."""
         config = {
             "body": self.body.config(),
             "double": self.runner.probe.dtype == torch.float64,
@@ -100,7 +100,7 @@ class LearnedMap:
 def build(probe: Probe, X: Any, options: Options) -> LearnedMap | PlacedMap:
     """Train the maps of every output of ``probe`` on mixtures of ``X``.
 
-    ``options.extra`` takes ``form`` ("explain" or "match") and the fields of :class:`gp.matching.Recipe`.
+    ``options.extra`` takes ``form`` ("explain" or "match") and the fields of ``gp.matching.Recipe``.
 
     Raises:
         UsageError: an unknown option.

@@ -22,7 +22,7 @@ ORDERS = ("similarity", "contribution", "positive", "negative", "alike")
 
 
 def correction(d: Distillation) -> Tensor | None:
-    """See :attr:`gp.distillation.Distillation.correction`."""
+    """See ``gp.distillation.Distillation.correction``."""
     posterior = d.posterior
     mean_kernel = posterior.basis.eigenvalues.sum(-1) / d.passed.sums.count
     # Rounding of α is about 1e-15·|v|/σ² a row; it is seen in a mean once that times k reaches 1e-13 or so.

@@ -64,7 +64,7 @@ class Convolution:
         return y.movedim(1, -1)
 
     def original(self, y: torch.Tensor, like: torch.Tensor, operand: int = 0) -> torch.Tensor:
-        """Undo :meth:`channels_last`."""
+        """Undo ``channels_last``."""
         return y.movedim(-1, 1)
 
     def _padding(self) -> list[int]:

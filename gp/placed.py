@@ -40,11 +40,11 @@ _PREFIX = "coordinates."
 
 @dataclass(frozen=True)
 class PlacedMap:
-    """Features of unit length for each channel at each place; see :class:`gp.kernels.FeatureMap`.
+    """Features of unit length for each channel at each place; see ``gp.kernels.FeatureMap``.
 
     plain    where the places are, and the tail
     noise    (C,) the noise each map was trained at
-    trace, pearson, seen  as of :class:`gp.learned.LearnedMap`, of the latent at single places
+    trace, pearson, seen  as of ``gp.learned.LearnedMap``, of the latent at single places
     """
 
     plain: ActivationMap
@@ -102,7 +102,7 @@ class PlacedMap:
         return self.plain.tail(X, latent)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Configuration and arrays for :func:`restore`."""
+        """Configuration and arrays for ``restore``."""
         placed, arrays = self.plain.state()
         config = {"placed": placed, "trace": list(self.trace), "notes": list(self.notes)}
         arrays = {f"placed.{name}": value for name, value in arrays.items()}

@@ -53,7 +53,7 @@ class Basis:
         return (features.to(self.center) - self.center[group]) @ self.rotation[group]
 
     def raw(self, z: Tensor) -> Tensor:
-        """Undo :meth:`__call__` on (G, R, E)."""
+        """Undo ``__call__`` on (G, R, E)."""
         return z @ self.back + self.center[:, None]
 
 
@@ -157,7 +157,7 @@ class Posterior:
         return gram, cross
 
     def solved(self, gram: Tensor, cross: Tensor) -> Posterior:
-        """Weights and root from the sums of :meth:`turned_sums` over all rows."""
+        """Weights and root from the sums of ``turned_sums`` over all rows."""
         size = gram.diagonal(dim1=-2, dim2=-1)
         lived = (size > ROUNDING**2 * size.sum(-1, keepdim=True)).to(
             gram

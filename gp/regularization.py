@@ -55,7 +55,7 @@ def regularize(
 
     Args:
         model: the network that was distilled, or another that takes the same inputs and has the same place.
-        distillation: made by :func:`gp.distill` in this process: it holds the training inputs.
+        distillation: made by ``gp.distill`` in this process: it holds the training inputs.
         steps: of Adam, each on 256 mixtures λx + (1 − λ)x'.
         rate: learning rate.
         task: ``task(model) -> loss``, added to the objective at every step; draw a minibatch inside.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def without(d: Distillation, indices: Any) -> Distillation:
-    """See :meth:`gp.distillation.Distillation.without`."""
+    """See ``gp.distillation.Distillation.without``."""
     given = np.asarray(indices).reshape(-1)
     if len(given) and given.dtype.kind not in "iu":
         raise UsageError(

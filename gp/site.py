@@ -148,7 +148,7 @@ class Layout:
         return y.reshape(rows, self.size, *y.shape[1:])
 
     def original(self, y: torch.Tensor) -> torch.Tensor:
-        """Undo :meth:`rows_first`."""
+        """Undo ``rows_first``."""
         if self.size > 1:
             y = y.movedim(0, 1) if self.minor else y
             y = y.reshape(y.shape[0] * y.shape[1], *y.shape[2:])

@@ -61,7 +61,7 @@ class Coordinates:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.float64]]) -> Coordinates:
-        """The inverse of :meth:`arrays`."""
+        """The inverse of ``arrays``."""
         return cls(**{name: torch.as_tensor(np.array(value)) for name, value in arrays.items()})
 
 

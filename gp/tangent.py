@@ -70,7 +70,7 @@ class Directions:
 
 @dataclass(frozen=True)
 class TangentMap:
-    """Projected parameter gradients of each head; see :class:`gp.kernels.FeatureMap`."""
+    """Projected parameter gradients of each head; see ``gp.kernels.FeatureMap``."""
 
     probe: Probe
     heads: Heads
@@ -107,7 +107,7 @@ class TangentMap:
         return latent.double().cpu()
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Configuration for :func:`restore`; there are no arrays: directions come from the seed."""
+        """Configuration for ``restore``; there are no arrays: directions come from the seed."""
         config = {"shape": list(self.heads.shape), "dimension": self.dimension, "seed": self.seed}
         return {**config, "notes": list(self.notes), "double": self.probe.dtype == torch.float64}, {}
 

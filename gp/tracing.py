@@ -1,7 +1,7 @@
 """Find the last affine layer by watching what runs: every torch function of one forward pass, and who feeds whom.
 
 Modules, functional calls and operators look alike from here (``nn.Linear``, ``F.linear``, ``x @ w``), so nothing
-depends on how the network is written. The same watch later reads that layer's input (:class:`Watch` without
+depends on how the network is written. The same watch later reads that layer's input (``Watch`` without
 replacement) and puts another value in the place of its output, which runs the rest of the network, paths round the
 layer included, on the value of our choice.
 """

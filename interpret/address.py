@@ -9,7 +9,7 @@
 (second call), ``lstm.0[…, 3]`` (a position in a tuple), ``""`` (the model's own output). ``*`` is the one addition to
 NumPy: the axis is reduced as trailing axes are, so ``output[*, 42]`` is unit 42 over all tokens.
 
-Nothing here imports torch; what a path means for a model is :mod:`interpret.probing.places`.
+Nothing here imports torch; what a path means for a model is ``interpret.probing.places``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _INTEGER = re.compile(r"-?\d+")
 
 
 def parse(text: Any) -> Address:
-    """The address that ``text`` spells; an :class:`Address` is returned as it is.
+    """The address that ``text`` spells; an ``Address`` is returned as it is.
 
     Raises:
         AddressError: it does not parse; the message points at the character.
@@ -210,7 +210,7 @@ class _Reader:
 
 
 def settle(address: Address, shape: tuple[int, ...], reduce_trailing: bool = True) -> tuple[Any, ...]:
-    """The index with one item per axis of ``shape``: non-negative int, list of ints, or :class:`Reduced`.
+    """The index with one item per axis of ``shape``: non-negative int, list of ints, or ``Reduced``.
 
     Axes behind the last item are reduced; those that ``…`` stands for are kept whole, and so are all axes of an
     address without brackets.
@@ -262,9 +262,9 @@ def expand(model: nn.Module, X: Any, text: str, **settings: Any) -> list[str]:
 
     Args:
         model: any module.
-        X: probe data in any form that :class:`interpret.Probe` takes; only its first batch is used.
+        X: probe data in any form that ``interpret.Probe`` takes; only its first batch is used.
         text: the address.
-        settings: further arguments of :class:`interpret.Probe`, such as ``forward``.
+        settings: further arguments of ``interpret.Probe``, such as ``forward``.
     """
     from interpret.probing.inventory import unit_addresses
 

@@ -20,8 +20,16 @@ Indices = NDArray[np.int64]
 class Thumbnail:
     """How one example looks to a person.
 
-    ``kind`` is "image" (``png`` holds the bytes), "row" (``names`` and ``values``), "series" (``values`` in order)
-    or "text" (``text``).
+    Attributes:
+        index: the row in the data that it shows.
+        kind: "image" (``png`` holds the bytes), "row" (``names`` and ``values``), "series" (``values`` in
+            order) or "text" (``text``).
+        label: its label as text; empty where it has none.
+        png: a PNG file; empty for the other kinds.
+        names: the columns' names, one for each of ``values``.
+        values: the numbers of a row or a series.
+        text: what a text example says.
+
     """
 
     index: int
@@ -35,7 +43,21 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class FrontierRow:
-    """One row of the symbolic frontier; figures are misalignments 1 − |mean cos|, without a unit."""
+    """One row of the symbolic frontier; figures are misalignments 1 − |mean cos|, without a unit.
+
+    Attributes:
+        complexity: the number of nodes.
+        terms: the number of terms of the outermost sum, additive constants aside.
+        fitted: the misalignment on the points that coefficients were fitted on.
+        held_out: the misalignment on the points kept from that.
+        upper: the upper 95 % bound of ``held_out``.
+        mse: Wetzel's mean squared error between unit gradients, (2/d)·(1 − mean cos), held out.
+        expression: the formula as text, which `symbolic.parse` reads back.
+        latex: the same as LaTeX.
+        mathml: the same as MathML.
+        chosen: whether the verdict is about this row.
+
+    """
 
     complexity: int
     terms: int
@@ -51,7 +73,16 @@ class FrontierRow:
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A coefficient as its ratio to the first term's, or an inner constant, with its 95 % interval."""
+    """A coefficient as its ratio to the first term's, or an inner constant, with its 95 % interval.
+
+    Attributes:
+        term: the term as text.
+        value: the ratio, or the constant; without a unit.
+        low: lower bound of the 95 % interval.
+        high: upper bound of the 95 % interval.
+        inner: True for a constant inside a term.
+
+    """
 
     term: str
     value: float
@@ -62,7 +93,19 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class LinkFigure:
-    """The monotone map φ from T to g: a table of it, its closed form if one fits, and held-out points to draw."""
+    """The monotone map φ from T to g: a table of it, its closed form if one fits, and held-out points to draw.
+
+    Attributes:
+        kind: the closed form's name, or "isotonic".
+        text: the map as text, in the formula's value t.
+        r2: R² of φ(T) against the neuron's values on held-out points.
+        monotone: whether φ is strictly monotone.
+        t: (n,) float64, values of T from the least to the largest held-out one.
+        phi: (n,) float64, φ there, in the neuron's units.
+        points_t: (k,) float64, T at some held-out points.
+        points_g: (k,) float64, the neuron's value at the same points.
+
+    """
 
     kind: str
     text: str
@@ -76,7 +119,16 @@ class LinkFigure:
 
 @dataclass(frozen=True)
 class Control:
-    """What a score is compared with; ``margin`` is the formula's misalignment divided by the control's."""
+    """What a score is compared with.
+
+    Attributes:
+        name: what was tried instead.
+        misalignment: what it reaches on held-out points.
+        expression: its formula as text, where it has one.
+        margin: the formula's misalignment divided by the control's.
+        beaten: whether ``margin`` is small enough for a claim.
+
+    """
 
     name: str
     misalignment: float
@@ -87,10 +139,16 @@ class Control:
 
 @dataclass(frozen=True)
 class FailingRegion:
-    """Where the formula does not hold, in the inputs' own names: a rule, its share of the points, nearest examples.
+    """Where the formula does not hold, in the inputs' own names.
 
-    ``conditions`` are the rule as data: (column, whether it must exceed the threshold, threshold). ``nearest`` are
-    training rows inside the region, those nearest to its middle first.
+    Attributes:
+        rule: the region as text.
+        share: its share of the fresh rows, from 0 to 1.
+        misalignment_inside: 1 − |mean cos| in it.
+        misalignment_outside: 1 − |mean cos| outside of it.
+        nearest: training rows inside the region, those nearest to its middle first.
+        conditions: the rule as data: (column, whether it must exceed the threshold, threshold).
+
     """
 
     rule: str
@@ -103,7 +161,42 @@ class FailingRegion:
 
 @dataclass(frozen=True)
 class FormulaPart:
-    """What the symbolic engine says of the neuron."""
+    """What the symbolic engine says of the neuron.
+
+    Attributes:
+        verdict: this engine's own; the explanation's is lowered where fresh rows contradict it.
+        reasons: what the verdict rests on, a sentence each.
+        advice: what may help, a sentence each.
+        engine: the search backend: "eigen" or "pysr".
+        expression: the chosen formula as text, which `symbolic.parse` reads back.
+        latex: the same as LaTeX.
+        mathml: the same as MathML.
+        variables: names of the inputs that occur in it.
+        operators: names of the operators that occur in it.
+        tree: the formula as JSON, which `symbolic.expression.from_json` reads back.
+        misalignment: 1 − |mean cos| on held-out points.
+        misalignment_low: lower bound of its 95 % interval.
+        misalignment_high: upper bound of its 95 % interval.
+        mse: Wetzel's mean squared error between unit gradients, (2/d)·(1 − mean cos), held out.
+        frontier: the best formula of each cost, the cheapest first.
+        coefficients: each with its interval.
+        link: the map from T to the neuron's values; None where there is none to draw.
+        controls: what the score is compared with.
+        alternatives: other formulas as good within the noise, as text.
+        names: the d inputs' names.
+        points: (n, d) float64, fresh points to draw: in no role in the search, and at most 400 of them.
+        directions: (n, d) float64, the neuron's unit gradients there.
+        formula_directions: (n, d) float64, the formula's unit gradients there.
+        cosines: (n,) float64, the signed cosine between the two.
+        points_used: how many points the formula rests on, held-out ones included.
+        points_dropped: how many were left out, for any reason.
+        failing: where the formula does not hold; None where no such region was found.
+        attributions_formula: (d,) float64, each input's share in gradient times input of the formula; the sum
+            is 1. None where it was not computed.
+        attributions_network: (d,) float64, the same of the network.
+        seconds: what the search took.
+
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -145,7 +238,15 @@ class FormulaPart:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """A training example beside a query: its row, similarity, signed contribution, and place for convolutions."""
+    """A training example beside a query.
+
+    Attributes:
+        index: its row in the data.
+        similarity: the kernel's cosine between it and the query, from -1 to 1.
+        contribution: what it adds to the prediction, signed, in the neuron's units.
+        place: its place, for convolutions; None otherwise.
+
+    """
 
     index: int
     similarity: float
@@ -162,9 +263,22 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class QueryCase:
-    """One held-out example explained by its neighbors; ``kind`` says why it was chosen.
+    """One held-out example explained by its neighbors.
 
-    Values are in the head's own latent units; ``low`` and ``high`` bound the 95 % interval.
+    Attributes:
+        kind: why it was chosen: "typical", "misclassified", "most uncertain" or "worst predicted".
+        index: its row in the data.
+        network: the neuron's value.
+        mean: the Gaussian process's prediction of it.
+        low: lower bound of the 95 % interval.
+        high: upper bound of the 95 % interval.
+        cancellation: Σ|c|/max(|Σc|, s) of its contributions, s the head's standard deviation.
+        novelty: the share of held-out rows that are no more unlike the training data than it, from 0 to 1.
+        neighbors: the most similar training rows, the nearest first.
+        contributors: the training rows of the largest contributions; their similarity is NaN.
+        thumbnail: how it looks.
+        explains: whether the contributions cancel little enough to be shown as an explanation.
+
     """
 
     kind: str
@@ -183,7 +297,14 @@ class QueryCase:
 
 @dataclass(frozen=True)
 class Prototypes:
-    """Training examples that stand for a whole head, and the fidelity (R²) reached with the first k of them."""
+    """Training examples that stand for a whole head.
+
+    Attributes:
+        index: their rows in the data, in the order they were picked.
+        weight: the weight of each.
+        r2: the fidelity R² reached with the first k of them, k = 1, 2, …
+
+    """
 
     index: tuple[int, ...]
     weight: tuple[float, ...]
@@ -192,7 +313,15 @@ class Prototypes:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A training row whose label its neighbors contradict."""
+    """A training row whose label its neighbors contradict.
+
+    Attributes:
+        index: its row in the data.
+        label: the label it has.
+        suggested: the one that its neighbors have.
+        score: minus the log of the probability that they give its label: the larger the worse.
+
+    """
 
     index: int
     label: str
@@ -202,7 +331,16 @@ class Suspect:
 
 @dataclass(frozen=True)
 class FidelityPoint:
-    """One setting of the kernel that was tried: how well the GP fits (R²) against how much contributions cancel."""
+    """One setting of the kernel that was tried: how well the GP fits against how much contributions cancel.
+
+    Attributes:
+        metric: the metric of the features.
+        noise: σ², as a ratio to the amplitude.
+        r2: R² of the least faithful head, by generalised cross-validation.
+        cancellation: median of Σ|c|/max(|Σc|, s) over rows and heads.
+        chosen: whether it is the one used.
+
+    """
 
     metric: str
     noise: float
@@ -213,9 +351,36 @@ class FidelityPoint:
 
 @dataclass(frozen=True)
 class ExamplePart:
-    """What the GP engine says of the neuron. ``held_out`` says whether the figures are on rows the GP has not seen.
+    """What the GP engine says of the neuron.
 
-    ``places`` is the grid that the neighbors' places count in, for convolutions; empty otherwise.
+    Attributes:
+        kernel: the kernel's name.
+        noise: σ², as a ratio to the amplitude; the largest of the layer's heads.
+        examples: the number of training examples.
+        pearson: correlation of the process with the network.
+        r2: R² of the process against the network.
+        mae: mean absolute error, in the neuron's units.
+        coverage95: the share of rows inside their 95 % interval.
+        loglik: mean log likelihood of a row.
+        cancellation: median over rows of Σ|c|/max(|Σc|, s).
+        agreement: share of rows with the same largest head, or on the same side of the mean for one head.
+        held_out: whether the figures are on rows the process has not seen.
+        network: (n,) float64, the neuron at some of these rows, to draw.
+        mean: (n,) float64, the process's prediction there.
+        low: (n,) float64, lower bound of the 95 % interval there.
+        high: (n,) float64, upper bound of the 95 % interval there.
+        levels: (k,) float64, levels of central intervals, from 0 to 1.
+        coverage: (k,) float64, the share of rows inside each.
+        cases: held-out examples explained by their neighbors.
+        thumbnails: how the training rows named anywhere look.
+        prototypes: training examples that stand for the head.
+        suspects: training rows whose labels look wrong, for a network's output.
+        notes: what to know before using the figures, a sentence each.
+        seconds: what this part took.
+        baseline: the constant prior mean, in the neuron's units.
+        frontier: the kernel's settings that were tried.
+        places: the grid that the neighbors' places count in, for convolutions; empty otherwise.
+
     """
 
     kernel: str
@@ -248,7 +413,16 @@ class ExamplePart:
 
 @dataclass(frozen=True)
 class CrossCheck:
-    """Do the two engines tell the same story? Cosines between gradients on held-out points, means of |cos|."""
+    """Do the two engines tell the same story? |mean cos| between gradients on fresh rows; NaN where one is missing.
+
+    Attributes:
+        formula_network: of the formula's gradients and the network's.
+        gp_network: of the process's mean's and the network's.
+        formula_gp: of the formula's and the process's mean's.
+        residual_r2: share of what the formula leaves over that the network's own features account for, on
+            rows not fitted to.
+
+    """
 
     formula_network: float = float("nan")
     gp_network: float = float("nan")
@@ -258,7 +432,18 @@ class CrossCheck:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an explanation comes from; enough to make it again."""
+    """Where an explanation comes from; enough to make it again.
+
+    Attributes:
+        seed: of everything random.
+        data_hash: the first 16 hex digits of the data's SHA-256.
+        model_hash: the same of the module's structure and weights.
+        created: when, in ISO 8601.
+        versions: (package, version) pairs.
+        settings: (name, value) pairs of what was asked for, as text.
+        seconds: what the explanation took.
+
+    """
 
     seed: int
     data_hash: str
@@ -271,7 +456,24 @@ class Provenance:
 
 @dataclass(frozen=True)
 class NeuronExplanation:
-    """One neuron's page: claim, evidence, fidelity, controls, verdict, provenance."""
+    """One neuron's page: claim, evidence, fidelity, controls, verdict, provenance.
+
+    Attributes:
+        address: the unit.
+        title: what the report calls it.
+        model: what the report calls its network.
+        verdict: EXACT, APPROXIMATE or NONE.
+        claim: what the verdict allows to be said, in a sentence.
+        reasons: what the verdict rests on, a sentence each.
+        advice: what may help, a sentence each.
+        formula: the symbolic engine's evidence; None where it was not asked or stopped.
+        examples: the Gaussian process's evidence; None where it was not asked or stopped.
+        crosscheck: how the two compare; None where neither could be compared.
+        provenance: where it comes from.
+        failures: (engine, error) of the engines that stopped.
+        units: (input, unit of measurement) pairs, where they are known.
+
+    """
 
     address: str
     title: str

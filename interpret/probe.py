@@ -96,7 +96,7 @@ class Probe:
         """Each row's gradient in that row's ``wrt``: (N, *wrt_shape) of a unit, (N, *units, *wrt_shape) of more.
 
         Rows are taken to be independent of each other, as they are in eval mode. Columns declared categorical or
-        boolean (:class:`interpret.data.Data`, or by a DataFrame's types) have no derivative; 0 stands there.
+        boolean (``interpret.data.Data``, or by a DataFrame's types) have no derivative; 0 stands there.
 
         Raises:
             Unreachable: nothing at ``wrt`` influences the address.
@@ -108,7 +108,7 @@ class Probe:
         """The values at several addresses from one pass over the data: ``{path: (N, *shape)}``.
 
         Args:
-            X: (N, *input) data, as for :meth:`values`.
+            X: (N, *input) data, as for ``values``.
             paths: addresses; one may be given without a list.
         """
         paths = [paths] if isinstance(paths, str) else list(paths)
@@ -123,7 +123,7 @@ class Probe:
     def stream(self, X: Any, what: str = "gradients") -> Iterator[tuple[slice, torch.Tensor]]:
         """Yield ``(rows, tensor)`` batch by batch, for data larger than memory.
 
-        ``rows`` is a slice; ``tensor`` is :meth:`gradients` or :meth:`values` of these rows, (n, *shape).
+        ``rows`` is a slice; ``tensor`` is ``gradients`` or ``values`` of these rows, (n, *shape).
         Between two batches the model is as it was found, so a loop may be left at any time.
 
         Args:

@@ -1,6 +1,6 @@
 """The run store: a folder that keeps explanations, survives kill −9, and answers queries.
 
-``create_run`` makes one, ``open_run`` opens one; :class:`Run` adds, loads and queries. One transaction per
+``create_run`` makes one, ``open_run`` opens one; ``Run`` adds, loads and queries. One transaction per
 neuron; its arrays are on disk before the row that names them.
 """
 
@@ -398,7 +398,7 @@ class Run:
 
         Args:
             pattern: as for `query`.
-            filters: those of :class:`interpret.runs.query.Filters`, by name.
+            filters: those of ``interpret.runs.query.Filters``, by name.
         """
         with self.reading(), uncollected():
             return select(self.connection, pattern, str(self.path), **filters)
@@ -418,7 +418,7 @@ class Run:
             uses: variables that the formula must have.
             has: operators or functions that the formula must have.
             filters: verdict, min_alignment, where, like, model, data, sort, descending, limit, revisions: see
-                :class:`interpret.runs.query.Filters`.
+                ``interpret.runs.query.Filters``.
 
         Raises:
             QueryError: a filter does not parse, or names a column, input, operator, network or data that the

@@ -61,7 +61,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A coefficient as its ratio to the first term's, or an inner constant, with its 95 % interval."""
+    """A coefficient as its ratio to the first term's, or an inner constant, with its 95 % interval.
+
+    Attributes:
+        term: the term as text.
+        value: the ratio, or the constant; without a unit.
+        low: lower bound of the 95 % interval.
+        high: upper bound of the 95 % interval.
+        inner: True for a constant inside a term.
+
+    """
 
     term: str
     value: float
@@ -74,8 +83,13 @@ class Coefficient:
 class Control:
     """What the formula's score is compared with.
 
-    ``margin`` is the formula's misalignment divided by the control's; ``beaten`` says that it is small
-    enough.
+    Attributes:
+        name: what was tried instead.
+        misalignment: what it reaches on held-out points.
+        expression: its formula as text, where it has one.
+        margin: the formula's misalignment divided by the control's.
+        beaten: whether ``margin`` is small enough for a claim.
+
     """
 
     name: str

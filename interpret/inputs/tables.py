@@ -27,7 +27,7 @@ def from_frame(
     boolean: tuple[str, ...] = (),
     units: Mapping[str, str] | None = None,
 ) -> Data:
-    """Data of a table; see :func:`interpret.data.load` for the rules.
+    """Data of a table; see ``interpret.data.load`` for the rules.
 
     X is a float64 array (N, d), or a DataFrame where some column is declared: then its types carry that along.
     """

@@ -40,7 +40,7 @@ def batch_axis(shape: tuple[int, ...], rows: int, again: Callable[[int], tuple[i
 
 
 def take(value: torch.Tensor, items: tuple[Any, ...], reduce: str) -> torch.Tensor:
-    """``value`` (N, *shape) at one settled item per axis: ints select, lists keep, :class:`Reduced` reduces."""
+    """``value`` (N, *shape) at one settled item per axis: ints select, lists keep, ``Reduced`` reduces."""
     whole = tuple(item if isinstance(item, int) else _run(item) for item in items)
     value = value[(slice(None), *whole)]
     axis, reduced = 1, []

@@ -69,8 +69,8 @@ def layers(model: nn.Module, X: Any = None, **settings: Any) -> Layers:
 
     Args:
         model: any module; it is left as it was found.
-        X: data in any form that :class:`interpret.Probe` takes; its first two rows are run. Without it no shapes.
-        settings: further arguments of :class:`interpret.Probe`, such as ``forward``.
+        X: data in any form that ``interpret.Probe`` takes; its first two rows are run. Without it no shapes.
+        settings: further arguments of ``interpret.Probe``, such as ``forward``.
     """
     known = places.modules(model)
     seen = _observe(model, X, known, settings) if X is not None else None
@@ -85,7 +85,7 @@ def layers(model: nn.Module, X: Any = None, **settings: Any) -> Layers:
 
 
 def unit_addresses(model: nn.Module, X: Any, text: str, **settings: Any) -> list[str]:
-    """See :func:`interpret.address.expand`."""
+    """See ``interpret.address.expand``."""
     from interpret.probe import Probe
 
     address = addressing.parse(text)

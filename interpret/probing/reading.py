@@ -38,7 +38,7 @@ class Reader:
         return Tap(address, places.locate(self.probe.model, address), leaf)
 
     def run(self, batch: Any, taps: list[Tap]) -> None:
-        """Fill the taps from one batch; see :class:`interpret.probing.passes.Pass`."""
+        """Fill the taps from one batch; see ``interpret.probing.passes.Pass``."""
         for tap in taps:
             call = tap.place.call
             if call is not None and call < 0:  # the last call is known only when the calls have been counted

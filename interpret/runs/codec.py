@@ -2,7 +2,7 @@
 
 The same explanation always gives the same bytes: keys are sorted, and what differs from run to run though
 the result is the same (seconds, the date) is kept apart from the document, so that results can be compared
-by ``digest``. The walk there is :mod:`interpret.runs.encoding`, the walk back :mod:`interpret.runs.decoding`.
+by ``digest``. The walk there is ``interpret.runs.encoding``, the walk back ``interpret.runs.decoding``.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Filters:
 
     ``uses`` are variables, and ``has`` operators or functions, that the formula must all have; ``verdict`` is one or
     several of EXACT, APPROXIMATE, NONE; ``min_alignment`` the least 1 − misalignment; ``where`` a condition
-    (:mod:`interpret.runs.where`); ``like`` a formula: the same concept up to a monotone map. ``model`` is a
+    (``interpret.runs.where``); ``like`` a formula: the same concept up to a monotone map. ``model`` is a
     network's title or the beginning of its hash, ``data`` the beginning of the data's hash: then the newest
     explanation from that network or data counts, though a later one from others exists. ``sort`` is a column,
     ``descending`` by default for figures and not for texts, ``limit`` a number of rows; ``revisions`` shows earlier
@@ -67,7 +67,7 @@ def select(
         connection: an open run's database.
         pattern: an address, with ``*``, ``?`` and unit ranges such as ``fc1[2:5]``.
         run: what to call the run where a row turns out damaged.
-        filters: see :class:`Filters`.
+        filters: see ``Filters``.
 
     Raises:
         QueryError: a filter does not parse, is no filter, or names a column, input, operator, network or data

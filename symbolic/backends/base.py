@@ -70,10 +70,14 @@ class Settings:
 class Capabilities:
     """What a backend can do; callers ask here instead of trying and catching.
 
-    ``manifold``: compares gradients projected to tangent spaces. ``values``: fits g(x) itself where the
-    direction says nothing. ``user_operators``: takes operators of the user's own. ``shared``: neurons of one
-    point set cost little more than one. ``deterministic``: the same seed gives the same candidates.
-    ``operators``: names it understands.
+    Attributes:
+        operators: names it understands.
+        manifold: it compares gradients projected to tangent spaces.
+        values: it fits g(x) itself where the direction says nothing.
+        user_operators: it takes operators of the user's own.
+        shared: neurons of one point set cost little more than one.
+        deterministic: the same seed gives the same candidates.
+
     """
 
     operators: frozenset[str]
@@ -86,7 +90,14 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Missing:
-    """Why a backend cannot run here, and the command that changes it."""
+    """Why a backend cannot run here, and the command that changes it.
+
+    Attributes:
+        backend: its name.
+        reason: what is missing.
+        command: what to run in a shell.
+
+    """
 
     backend: str
     reason: str
@@ -99,11 +110,14 @@ class Missing:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Candidate trees, simplest first, and how the search ended.
+    """Candidate trees, and how the search ended. A backend that found nothing raises instead.
 
-    ``interrupted`` is True where time ran out, the user cancelled or the backend failed after finding
-    something; ``failure`` is then the error, ``messages`` say it in words. A backend that found nothing
-    raises instead.
+    Attributes:
+        candidates: the trees, simplest first.
+        interrupted: True where time ran out, the user cancelled or the backend failed after finding something.
+        messages: what happened, in words.
+        failure: the error, where there was one.
+
     """
 
     candidates: tuple[Tree, ...]

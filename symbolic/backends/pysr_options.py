@@ -47,9 +47,12 @@ _DEEPEST = 50
 class Made:
     """An object of PySR's own as an option: it is made in the worker, because only there is PySR imported.
 
-    ``name`` is a class that ``import pysr`` offers, ``arguments`` its keyword arguments::
+    As in ``pysr_options={"plugins": [Made.of("SimulatedAnnealingPlugin", alpha=0.2)]}``.
 
-        pysr_options={"plugins": [Made.of("SimulatedAnnealingPlugin", alpha=0.2)]}
+    Attributes:
+        name: a class that ``import pysr`` offers.
+        arguments: its keyword arguments, as (name, value) pairs.
+
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import textwrap
@@ -15,8 +16,11 @@ import pytest
 import gp
 import interpret
 import symbolic
-from interpret import errors
+from interpret import errors, explanation
 from interpret.errors import UsageError
+from symbolic.backends.base import Capabilities, Missing, SearchResult
+from symbolic.backends.pysr_options import Made
+from symbolic.formula import Coefficient, Control
 
 ROOT = Path(__file__).parents[2]
 #: Words of a signature that say an array goes in or comes out.
@@ -132,6 +136,33 @@ def test_arrays_have_shapes(name: str) -> None:
     returns = str(inspect.signature(found).return_annotation)
     if ARRAYS.search(returns):
         assert SHAPE.search(inspect.getdoc(found) or ""), f"{name} returns {returns} of no stated shape"
+
+
+def data_classes() -> Iterator[type]:
+    """What an explanation consists of, and what a search backend is told and answers."""
+    kinds = [member for member in vars(explanation).values() if inspect.isclass(member)]
+    yield from (kind for kind in kinds if kind.__module__ == explanation.__name__)
+    yield from (Coefficient, Control, Capabilities, Missing, SearchResult, Made)
+
+
+@pytest.mark.parametrize("kind", [*data_classes()], ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_field_is_described(kind: type) -> None:
+    """Also what an array's shape and type are; and the reference lists the class."""
+    text = section(kind.__doc__ or "", "Attributes")
+    said = dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE))
+    assert list(said) == [field.name for field in dataclasses.fields(kind)]
+    for field in dataclasses.fields(kind):
+        if "Array" in str(field.type):
+            assert re.match(r"\(\w+,[^)]*\) float64", said[field.name]), field.name
+    pages = "".join(path.read_text(encoding="utf8") for path in (ROOT / "docs" / "reference").iterdir())
+    assert re.search(rf"^::: {re.escape(kind.__module__)}\.{kind.__name__}$", pages, re.MULTILINE)
+
+
+def test_docstrings_have_no_roles() -> None:
+    """Which only Sphinx draws."""
+    for package in ("interpret", "gp", "symbolic"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert not re.search(r":[a-z]+:`", path.read_text(encoding="utf8")), path
 
 
 def test_the_methods_name_their_source() -> None:

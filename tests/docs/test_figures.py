@@ -44,7 +44,7 @@ GIVEN = {
     "docs/howto/clusters.md": ("over 256 MB",),
     "docs/howto/regression.md": ("of a concept, 1.5e-3,",),
     "docs/howto/verdict.md": (
-        "the upper 95 % bound", "of at most twice 0.005",
+        "the upper 95 % bound", "of at most twice 0.005", "by a factor of two",
         "needs a tenth of that", "a twentieth of the rows", "above four times 0.005",
         "Above 100 they are",
     ),
@@ -88,6 +88,8 @@ SAID = re.compile(
     rf"\b(?:{COUNT}|hundreds of|thousands of) (?:an? )?"
     rf"(?:seconds|minutes?|hours?|days?|times|\w+bytes|percent|{SHARE})\b"
     r"|\b(?:about|under|over|than|within|in|takes?|took|once|times) a second\b"
+    rf"|\b(?:{MANY}) (?:out )?of (?:the )?(?:{MANY}|\d+)\b|\bfactors? of (?:about )?(?:{MANY}|\d)"
+    r"|\b(?:a|half a|several) dozen times\b|\b\w+(?:ty|teen) percent\b"
     rf"|\b(?:{MANY})-?fold\b|\borders? of magnitude\b|\b(?:twice|thrice)\b|\b(?:half|double|triple) (?:as|the)\b"
     r"|\b(?:(?:doubl|tripl|quadrupl)(?:es|ed|ing)|halv(?:ed|ing|es (?:the|its|it)))\b",
     re.IGNORECASE,
@@ -103,7 +105,7 @@ HIDDEN = re.compile(
 ALONE = re.compile(r"[-+]?(?:\d[\d.,e-]*|\.\d+)\s?\\?[%\w]{0,3}")
 #: In code or a formula: what something is said to be. An argument's value (`sort=2`) is a setting.
 WORTH = re.compile(
-    r"(?:\s[=≈<>]=?|(?<!\")[≈:](?= )|\\approx|\\l[te]q?|\\g[te]q?)\s*"
+    r"(?:\A[\w²]+ (?=[\d.]*\.\d)|\s[=≈<>]=?|(?<!\")[≈:](?= )|\\approx|\\l[te]q?|\\g[te]q?)\s*"
     r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?!\w)"
 )
 QUOTED = re.compile(r"\"[^\"]*\"")
@@ -332,7 +334,8 @@ def test_another_digit_in_the_text_is_noticed(known: dict[str, figures.Record]) 
      "A ten-fold one.", "It halves the cost.",
      "At double the speed.", "9 of 10 rules", "It is $0.9999$.", "`auc = 0.9871`",
      "`auc: 0.9871`", "$R^2 = 0.9871$", "$p < 0.01$", "2013 images", "5GB",
-     "12ms", "An AUC of .987.", "1.2M rows", "It gains 3 dB.", "0,9871", "Costs are halved.", "`.987`"],
+     "12ms", "An AUC of .987.", "1.2M rows", "It gains 3 dB.", "0,9871", "Costs are halved.",
+     "Nine of ten rules.", "By a factor of 3.", "Ninety percent of it.", "`AUC 0.9871`", "`.987`"],
 )  # fmt: skip
 def test_a_figure_from_nowhere_is_noticed(sentence: str, known: dict[str, figures.Record]) -> None:
     page = PAGES["docs/scale.md"]

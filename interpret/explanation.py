@@ -195,6 +195,7 @@ class FormulaPart:
             is 1. None where it was not computed.
         attributions_network: (d,) float64, the same of the network.
         seconds: what the search took.
+        left_out: (reason, points) of each kind of point that was not looked at; the amounts sum to `points_dropped`.
 
     """
 

@@ -80,7 +80,7 @@ def executor(order: Order, how: How) -> Executor:
 
 
 def explain(order: Order, out: Path, how: How) -> int:
-    """Sweep, with progress; 0, 3 when neurons failed, 130 when interrupted."""
+    """Sweep, with progress; 0, 3 when neurons failed or were left, 130 when interrupted."""
     from interpret.sweep import sweep
     from interpret.sweeping.progress import Watcher
 
@@ -97,8 +97,8 @@ def explain(order: Order, out: Path, how: How) -> int:
         terminal.message("twinscope: interrupted; the same command goes on where it stopped")
         return 130
     counts = outcome.counts
+    left = counts.waiting + counts.claimed
     if outcome.interrupted:
-        left = counts.total - counts.done - counts.failed
         terminal.message(
             f"twinscope: interrupted with {left} of {counts.total} neurons left; "
             f"the same command goes on where it stopped"
@@ -108,6 +108,11 @@ def explain(order: Order, out: Path, how: How) -> int:
         terminal.told(
             f"{counts.done} of {counts.total} neurons explained in {out}; ask with: twinscope query {out}"
         )
+    if left:
+        terminal.message(
+            f"twinscope: {left} of {counts.total} neurons are not explained yet, and nothing stopped this sweep; "
+            f"the same command goes on with them"
+        )
     if counts.failed:
         first = outcome.failures[0]
         terminal.message(
@@ -116,8 +121,7 @@ def explain(order: Order, out: Path, how: How) -> int:
             f"{first.message}\nSee them: twinscope query {out} --failed; "
             f"try them again: the same command with --retry-failed"
         )
-        return 3
-    return 0
+    return 3 if counts.failed or left else 0
 
 
 def report(

@@ -132,7 +132,9 @@ class Claims:
         first.
         """
         with self.run.writing(durable=False):
-            found = self._waiting(last, others) or self._abandoned()
+            found = self._waiting(last, others)
+            if found is None:
+                found = self._abandoned()
             if found is None:
                 return None
             self.run.connection.execute(

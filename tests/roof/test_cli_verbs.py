@@ -263,6 +263,36 @@ def test_failed_neurons_end_with_three(work: Path, capsys: Capture) -> None:
         assert "error[0]" in capsys.readouterr().out.replace("\\[", "[")
 
 
+def test_a_network_that_gives_a_number_per_row(work: Path, capsys: Capture) -> None:
+    Path("net.py").write_text(NET + "model.append(nn.Flatten(0))\n")
+    arguments = [
+        *EXPLAIN,
+        "d.csv",
+        "--label",
+        "kind",
+        "--engine",
+        "gp",
+        "--neurons",
+        "",
+        "--neurons",
+        "fc1[0]",
+    ]
+    assert main(arguments) == 0
+    assert "2 of 2 neurons explained" in capsys.readouterr().out
+    with open_run("runs/x") as run:
+        assert run.addresses() == ["", "fc1[0]"]
+
+
+def test_neurons_that_are_left_though_nothing_stopped_the_sweep(
+    work: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from interpret.runs.claims import Claims
+
+    monkeypatch.setattr(Claims, "take", lambda *_: None)
+    assert main([*EXPLAIN, "d.csv", "--label", "kind", "--neurons", "fc1[0:2]"]) == 3
+    assert "2 of 2 neurons are not explained yet" in capsys.readouterr().err
+
+
 def test_quiet_and_json_where_they_make_sense(stored: Path, capsys: Capture) -> None:
     assert main(["query", "run", "--quiet"]) == 0
     said = capsys.readouterr().out

@@ -76,6 +76,9 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, cluster: Any) -> None:
     outcome = sweep(order, tmp_path / "two", executor=Cluster(order, cluster.scheduler_address))
     assert outcome.counts.done == 10
     assert digests(tmp_path / "two") == digests(tmp_path / "one")
+    whole = replace(order, neurons=("", "fc1[0]"))  # a network that gives a number per row has the first
+    outcome = sweep(whole, tmp_path / "whole", executor=Cluster(whole, cluster.scheduler_address))
+    assert outcome.counts.done == 2
     wrong = replace(order, neurons=("fc1[0]", "error[0]"))
     outcome = sweep(wrong, tmp_path / "three", executor=Cluster(wrong, cluster.scheduler_address))
     assert [f.error for f in outcome.failures] == ["DeadUnit"]

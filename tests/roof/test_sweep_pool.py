@@ -124,6 +124,17 @@ def test_a_neuron_that_hangs_in_a_library_loses_its_worker(
     assert outcome.failures[0].error == "TimeLimit" and outcome.seconds < 20
 
 
+@pytest.mark.parametrize("addresses", [("",), ("", "fc[0]"), ("fc[0]", "")])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_empty_address_is_an_address(tmp_path: Path, addresses: tuple[str, ...], jobs: int) -> None:
+    """The output of a network that gives a number per row."""
+    order = named(*addresses)
+    executor = Serial(order, FakeSession(order)) if jobs == 1 else pool(order, jobs)
+    outcome = sweep(order, tmp_path, executor=executor)
+    assert (outcome.counts.done, outcome.counts.waiting) == (len(addresses), 0)
+    assert {address for address, _ in digests(tmp_path)} == set(addresses)
+
+
 def test_another_seed_is_another_plan_and_revision(tmp_path: Path) -> None:
     for seed in (0, 1, 0):
         order = fake_sweep.order(2, 0.0, seed)

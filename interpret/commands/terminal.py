@@ -264,11 +264,16 @@ def shown_columns(answer: Rows, sort: str | None = None) -> list[str]:
         at = answer.columns.index(name)
         if len({row[at] for row in answer.rows}) > 1:
             names.insert(1, name)
-    if "model" in names and len(_pairs(answer, "model", "model_hash")) == len(_pairs(answer, "model")):
-        names.remove("model_hash")  # a title says it
+    if {"model", "model_hash"} <= set(names) and _says_hash(answer):
+        names.remove("model_hash")
     if sort is not None and sort not in names:
         names.append(sort)
     return names
+
+
+def _says_hash(answer: Rows) -> bool:
+    """Whether no two networks of an answer have the same title."""
+    return len(_pairs(answer, "model", "model_hash")) == len(_pairs(answer, "model"))
 
 
 def _pairs(answer: Rows, *names: str) -> set[tuple[Any, ...]]:

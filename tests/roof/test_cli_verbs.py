@@ -283,6 +283,20 @@ def test_a_network_that_gives_a_number_per_row(work: Path, capsys: Capture) -> N
         assert run.addresses() == ["", "fc1[0]"]
 
 
+@pytest.mark.parametrize("width", ["200", "80", "40"])
+@pytest.mark.parametrize("shape", [[], ["--markdown"]])
+def test_one_network_under_two_titles(
+    work: Path, make: Make, capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: str, shape: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    with create_run("run") as run:
+        for title in ("first", "second"):
+            run.add(make("fc1[0]", model=title))
+    assert main(["query", "run", *shape]) == 0
+    said = capsys.readouterr().out
+    assert "first" in said and "second" in said and "model_hash" not in said.replace("\\", "")
+
+
 def test_neurons_that_are_left_though_nothing_stopped_the_sweep(
     work: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,21 +1,24 @@
 """The pages of a run written by several processes at once: this one, and helpers that open the run for themselves.
 
 Which of them writes a page makes no difference to it. Helpers get a few neurons at a time, whenever they have
-written the last ones, so that one that starts late or is slow takes fewer.
+written the last ones, so that one that starts late or is slow takes fewer; and the neurons of one that is lost
+are written by another.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from interpret.errors import ReportError, error_from_plain
-from interpret.report.page_worker import line_from_plain, write_pages
+from interpret import children
+from interpret.errors import ReportError
+from interpret.report.page_worker import error_told, line_from_plain, write_pages
 from interpret.report.pages import Folder
 from interpret.report.source import Keyed
 from interpret.report.view import Line
@@ -23,8 +26,22 @@ from interpret.threads import cores
 
 #: Neurons that a process is given at a time: about a sixth of a second.
 _BATCH = 8
+#: Neurons whose process was lost are given to another this many times.
+_LIVES = 1
+#: Seconds that a helper has to end what it has in hand, so that it leaves no half of a page.
+_GRACE = 1.0
 
-Batches = SimpleQueue[tuple[int, list[int]]]
+
+@dataclass(frozen=True)
+class _Batch:
+    """Neurons that stand side by side: where, which, and how many processes were lost over them."""
+
+    start: int
+    keys: list[int]
+    lost: int = 0
+
+
+Batches = SimpleQueue[_Batch]
 
 
 def write_all(run: Keyed, folder: Folder, jobs: int) -> list[tuple[int, Line]]:
@@ -36,25 +53,31 @@ def write_all(run: Keyed, folder: Folder, jobs: int) -> list[tuple[int, Line]]:
         jobs: processes, this one among them; more than cores would only wait for each other.
 
     Raises:
-        ReportError: a page cannot be written, or a helper ended.
+        ReportError: a page cannot be written, or helpers end over it.
         StoreError: the run cannot be read.
     """
     keys = run.keys()
     starts = range(0, len(keys), _BATCH)
     batches: Batches = SimpleQueue()
     for start in starts:
-        batches.put((start, keys[start : start + _BATCH]))
-    helpers = [_Helper(run.path, folder, batches) for _ in range(min(jobs, len(starts), cores()) - 1)]
+        batches.put(_Batch(start, keys[start : start + _BATCH]))
+    done: dict[int, list[Line]] = {}
+    helpers: list[_Helper] = []
     try:
-        done = _own(run, folder, batches, helpers)
-        for helper in helpers:
-            helper.thread.join()
+        for _ in range(min(jobs, len(starts), cores()) - 1):
+            helpers.append(_Helper(run.path, folder, batches))  # noqa: PERF401 - those begun are ended
+        while not batches.empty():  # what a helper was lost over comes back
+            done |= _own(run, folder, batches, helpers)
+            if not any(helper.error for helper in helpers):
+                for helper in helpers:
+                    helper.thread.join()
+            for helper in helpers:
+                if helper.error is not None:
+                    raise helper.error
     finally:
         for helper in helpers:
             helper.end()
     for helper in helpers:
-        if helper.error is not None:
-            raise helper.error
         done |= helper.done
     lines = [line for start in starts for line in done[start]]
     return list(zip(keys, lines, strict=True))
@@ -65,10 +88,10 @@ def _own(run: Keyed, folder: Folder, batches: Batches, helpers: list[_Helper]) -
     done: dict[int, list[Line]] = {}
     while not any(helper.error for helper in helpers):
         try:
-            start, keys = batches.get_nowait()
+            batch = batches.get_nowait()
         except Empty:
             break
-        done[start] = write_pages(run, keys, folder)
+        done[batch.start] = write_pages(run, batch.keys, folder)
     return done
 
 
@@ -79,55 +102,71 @@ class _Helper:
         self.done: dict[int, list[Line]] = {}
         self.error: Exception | None = None
         self._batches = batches
-        # In a session of its own Ctrl-C does not reach it; it ends with its input, however we end.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "interpret.report.page_worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="ascii", start_new_session=True,
-        )  # fmt: skip
+        self._answers, theirs = Pipe(duplex=False)
+        with theirs:
+            # In a session of its own Ctrl-C does not reach it; it ends with its input, however we end.
+            self._process = subprocess.Popen(
+                children.command("interpret.report.page_worker", theirs.fileno()), pass_fds=[theirs.fileno()],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, encoding="ascii", start_new_session=True,
+            )  # fmt: skip
         self._order = {"run": str(run.absolute()), "folder": str(folder.path.absolute()), "home": folder.home}
         self.thread = Thread(target=self._serve, daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
         try:
-            self._tell(self._order)
+            if not self._told(self._order):
+                return
             while True:
-                start, keys = self._batches.get_nowait()
-                self._tell(keys)
-                self.done[start] = self._heard()
+                batch = self._batches.get_nowait()
+                lines = self._heard() if self._told(batch.keys) else None
+                if lines is None:
+                    self._give_back(batch)
+                    return
+                self.done[batch.start] = lines
         except Empty:
             return
         except Exception as error:  # told by whoever waits for this thread
             self.error = error
 
-    def _tell(self, what: object) -> None:
+    def _told(self, what: object) -> bool:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(what) + "\n")
             self._process.stdin.flush()
-        except OSError:
-            raise self._lost() from None
+        except (OSError, ValueError):  # it is lost, or we have ended it
+            return False
+        return True
 
-    def _heard(self) -> list[Line]:
-        assert self._process.stdout is not None
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise self._lost()
-        plain = json.loads(answer)
+    def _heard(self) -> list[Line] | None:
+        """The lines of what was asked for; None when the process is lost."""
+        try:
+            plain = json.loads(self._answers.recv_bytes())
+        except (OSError, EOFError):
+            return None
         if isinstance(plain, dict):
-            raise error_from_plain(plain)
+            raise error_told(plain)
         return [line_from_plain(line) for line in plain]
 
-    def _lost(self) -> ReportError:
-        return ReportError(
-            f"a process that writes pages ended with exit code {self._process.wait()}. Pages that are there are "
-            f"whole; write the report again, with --jobs 1 if this happens again."
+    def _give_back(self, batch: _Batch) -> None:
+        """Let another process write what this one was lost over; a second loss is no chance any more."""
+        if batch.lost < _LIVES:
+            self._batches.put(_Batch(batch.start, batch.keys, batch.lost + 1))
+            return
+        self.error = ReportError(
+            f"{batch.lost + 1} processes ended over the same {len(batch.keys)} pages, the last with exit code "
+            f"{self._process.wait()}. Pages that are there are whole; write the report again, with --jobs 1 if this "
+            f"happens again."
         )
 
     def end(self) -> None:
         """End the process; it has no more to do, or nobody waits for it."""
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):  # what was to be said to it is in the pipe still
-                pipe and pipe.close()
-        self._process.wait()
+        with suppress(OSError):  # what was to be said to it is in the pipe still
+            self._process.stdin and self._process.stdin.close()
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self.thread.join()
+        self._answers.close()

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import cast
 
+from interpret import children
 from interpret.errors import ModelError, UsageError, error_from_plain
 from interpret.sweep import Result
 from interpret.sweeping.frames import result_from_bytes
@@ -28,6 +29,8 @@ from interpret.threads import cores
 _LIVES = 2
 #: Seconds over the time limit that a worker has to end the neuron by itself before it is killed.
 _GRACE = 5.0
+#: The command of a worker that answers on a descriptor.
+_WORKER = partial(children.command, "interpret.sweeping.worker")
 
 
 @dataclass
@@ -46,7 +49,10 @@ class Pool:
     """An executor of ``jobs`` processes (see `interpret.sweep.Executor`)."""
 
     def __init__(
-        self, order: Order, jobs: int, program: Sequence[str] = ("-m", "interpret.sweeping.worker")
+        self,
+        order: Order,
+        jobs: int,
+        command: Callable[[int], Sequence[str]] = _WORKER,
     ) -> None:
         most = max(8, 4 * cores())
         if jobs > most:
@@ -54,7 +60,7 @@ class Pool:
                 f"{jobs} worker processes on {cores()} cores: each holds the network and the data, and uses one "
                 f"core. Use at most {most}, best one per core."
             )
-        self._order, self._program = order, program
+        self._order, self._command = order, command
         self._deaths: dict[str, int] = {}
         self._workers = [self._start() for _ in range(jobs)]
 
@@ -62,7 +68,7 @@ class Pool:
         ours, theirs = Pipe()
         with _blocked():
             process = subprocess.Popen(
-                [sys.executable, *self._program, str(theirs.fileno())],
+                self._command(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 env=one_thread_environment(),
                 stdin=subprocess.DEVNULL,

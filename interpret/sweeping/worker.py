@@ -1,4 +1,4 @@
-"""A worker process of a local pool: ``python -m interpret.sweeping.worker FD`` answers messages on that descriptor.
+"""A worker process of a local pool: it answers messages on a descriptor that it is given.
 
 It is started with one thread per library, ignores Ctrl-C, which is the coordinator's to handle, and ends
 when the coordinator is gone.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
@@ -30,7 +30,8 @@ def main(descriptor: int, make: Callable[[Order], Session] = Session) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     # What a user's model prints belongs to the person's screen, not between our messages.
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with suppress(OSError):  # closed before we were started
+        os.dup2(2, 1)
     connection = Connection(descriptor)
     try:
         _serve(connection, make)
@@ -70,7 +71,3 @@ def _prepared(session: Session) -> bytes:
     except BaseException as error:  # a model may fail in any way
         failed = ModelError(f"the model fails: {type(error).__name__}: {said(error)}")
         return FAILED + json.dumps(error_to_plain(failed)).encode("ascii")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -60,6 +60,11 @@ def order(count: int, seconds: float, seed: int = 0) -> Order:
     return Order(model="net.py:model", data=str(seconds), neurons=names, seed=seed)
 
 
+def command(descriptor: int) -> list[str]:
+    """The command of a pool's worker that answers on that descriptor."""
+    return [sys.executable, __file__, str(descriptor)]
+
+
 def run(out: Path, count: int, seconds: float, seed: int = 0, stop: Stop | None = None) -> Outcome:
     """Sweep in this process."""
     what = order(count, seconds, seed)

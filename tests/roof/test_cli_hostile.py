@@ -196,6 +196,44 @@ def test_a_sweep_with_closed_streams_leaves_a_sound_run(work: Path) -> None:
         assert len(opened) == 2 and opened.check() == []
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_workers_of_closed_streams_explain(work: Path, closed: str) -> None:
+    line = "$T explain loud.py:model --data d.npz --engine gp --neurons '0[:]' --out run --jobs 2 --json"
+    done = shell(f"{line} {closed}")
+    assert done.returncode == 0
+    if closed == "2>&-":
+        assert [json.loads(said)["event"] for said in done.stdout.splitlines()] == [
+            "start",
+            "done",
+            "done",
+            "end",
+        ]
+    with open_run("run") as opened:
+        assert len(opened) == 2 and opened.check() == []
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("verb", ["explain", "report"])
+def test_files_of_the_working_folder_are_not_imported(run: Path, work: Path, verb: str, jobs: str) -> None:
+    """The program lies elsewhere, as an installed one does; a model named as a package is found here all the same."""
+    program = work / "bin" / "twinscope.py"
+    program.parent.mkdir()
+    program.write_text(PROGRAM)
+    for name in ("json", "numpy", "interpret/__init__"):
+        path = work / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("import os; os.write(2, b'the wrong file is run'); os._exit(9)")
+    package = work / "nets"
+    package.mkdir()
+    (package / "one.py").write_text(NET)
+    line = {
+        "explain": "explain nets.one:model --data d.npz --engine gp --neurons '0[:]' --out run",
+        "report": f"report {run} --output r.html",
+    }[verb]
+    done = shell(f"{sys.executable} {program} {line} --jobs {jobs}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_home_no_terminal_and_forty_columns(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shell above has neither HOME nor TERM."""
     monkeypatch.chdir(run.parent)

@@ -192,7 +192,7 @@ def test_an_interrupt_at_the_start_is_one_line(stored: Path, moment: str) -> Non
         (site / "typer.py").write_text(slow)
     else:  # a process's own start, before it can have told the system anything
         (site / "sitecustomize.py").write_text(
-            "import sys\nif 'interpret.sweeping.worker' in sys.orig_argv:\n    " + slow
+            "import sys\nif any('interpret.sweeping.worker' in word for word in sys.orig_argv):\n    " + slow
         )
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     environment["PYTHONPATH"] = f"{site}:{Path(__file__).parents[2]}"

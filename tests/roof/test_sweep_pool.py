@@ -26,7 +26,7 @@ from fake_sweep import FakeSession
 
 
 def pool(order: Order, jobs: int) -> Pool:
-    return Pool(order, jobs, program=(fake_sweep.__file__,))
+    return Pool(order, jobs, fake_sweep.command)
 
 
 def digests(out: Path) -> list[tuple[str, str]]:
@@ -277,7 +277,7 @@ import fake_sweep
 from interpret.sweep import sweep
 from interpret.sweeping.pool import Pool
 order = fake_sweep.Order(model="net.py:model", data="0.0", neurons=("slow[0]", "slow[1]"))
-pool = Pool(order, 2, program=(fake_sweep.__file__,))
+pool = Pool(order, 2, fake_sweep.command)
 print(*(worker.process.pid for worker in pool._workers), flush=True)
 sweep(order, {out!r}, executor=pool)
 """

@@ -177,7 +177,7 @@ def _imported(where: str) -> ModuleType:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise LoadError(f"no such Python file: {str(path)!r}")
-    name = f"_twinscope_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    name = f"_twinscope_{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{str(path)!r} is not a Python file")

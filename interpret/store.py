@@ -82,7 +82,8 @@ class Run:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
+        self.path = path.absolute()
+        self._named = path  # as it was given, for messages
         self.connection = connection
         self._durable: bool | None = None
 
@@ -98,7 +99,7 @@ class Run:
 
     def __repr__(self) -> str:
         models = sorted({model for model, _ in self.entries()})
-        return f"Run at {self.path}: {len(self)} neurons of {', '.join(models) or 'no network yet'}"
+        return f"Run at {self._named}: {len(self)} neurons of {', '.join(models) or 'no network yet'}"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the first neurons as a table."""
@@ -106,7 +107,7 @@ class Run:
 
         from interpret.report.notebooks import run_table
 
-        return run_table(str(self.path), list(islice(self.explanations(), _IN_NOTEBOOK)), len(self))
+        return run_table(str(self._named), list(islice(self.explanations(), _IN_NOTEBOOK)), len(self))
 
     def __contains__(self, address: object) -> bool:
         with self.reading():
@@ -127,11 +128,11 @@ class Run:
         """The pictures of the run."""
         from interpret.runs.pictures import Pictures
 
-        return Pictures(self.connection, self.path)
+        return Pictures(self.connection, self._named)
 
     def close(self) -> None:
         """Release the database; the object is of no use afterwards."""
-        with named_errors(self.path):
+        with named_errors(self._named):
             self.connection.close()
 
     @property
@@ -149,7 +150,7 @@ class Run:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Errors of the database or the disk come out as ours, and so does what cannot be decoded."""
-        with decoding(self.path):
+        with decoding(self._named):
             yield
 
     @contextmanager
@@ -159,7 +160,7 @@ class Run:
         What is not ``durable`` may be undone by a power failure, though by no crash of a process; it costs
         no sync.
         """
-        with named_errors(self.path):
+        with named_errors(self._named):
             if durable is not self._durable:
                 self.connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._durable = durable
@@ -208,7 +209,7 @@ class Run:
             what for what, count in (("other data", row[1]), ("other weights", row[2])) if count
         )
         return (
-            f"{self.path} holds {row[0]} neurons of {model!r} explained from {other}. They are kept, and "
+            f"{self._named} holds {row[0]} neurons of {model!r} explained from {other}. They are kept, and "
             f"this run now mixes both: `query --data {data_hash[:8]}` and `--model {model_hash[:8]}` tell them "
             f"apart. Another --out or --title keeps them separate."
         )
@@ -238,7 +239,7 @@ class Run:
 
     def write_files(self, packs: Mapping[str, bytes]) -> None:
         """Put an explanation's arrays on the disk, synced, before any row names them."""
-        with named_errors(self.path):
+        with named_errors(self._named):
             for key, content in packs.items():
                 self.files.write(key, content)
 
@@ -328,14 +329,14 @@ class Run:
 
         if row is None:
             raise StoreDamaged(
-                f"{self.path}: the document of a listed neuron is missing. Nothing was changed."
+                f"{self._named}: the document of a listed neuron is missing. Nothing was changed."
             )
         try:
             body = zlib.decompress(row["body"])
             volatile = json.loads(row["volatile"])
         except (zlib.error, ValueError, TypeError) as error:
             raise StoreDamaged(
-                f"{self.path}: the document of {row['address']!r} is damaged ({error})."
+                f"{self._named}: the document of {row['address']!r} is damaged ({error})."
             ) from error
         return decode(body, volatile, self)
 
@@ -351,7 +352,7 @@ class Run:
             found = self.connection.execute(sql + where, values).fetchall()
         if len(found) > 1:
             raise UnknownNeuron(
-                f"{self.path}: {address!r} is a neuron of {len(found)} networks here; say which with "
+                f"{self._named}: {address!r} is a neuron of {len(found)} networks here; say which with "
                 f"model=, one of "
                 f"{', '.join(repr(row['model']) for row in found)}"
             )
@@ -368,11 +369,11 @@ class Run:
         """
         known = list(dict.fromkeys(self.addresses()))
         if revision is not None and address in known:
-            return UnknownNeuron(f"{self.path}: neuron {address!r} has no revision {revision}.")
+            return UnknownNeuron(f"{self._named}: neuron {address!r} has no revision {revision}.")
         near = get_close_matches(address, known, n=3, cutoff=0.4) or known[:3]
         hint = f" The nearest are {', '.join(map(repr, near))}." if near else " The run holds none yet."
         return UnknownNeuron(
-            f"{self.path}: the run holds no neuron {address!r} among its {len(known)}.{hint}"
+            f"{self._named}: the run holds no neuron {address!r} among its {len(known)}.{hint}"
         )
 
     def pack(self, key: str) -> dict[str, np.ndarray]:
@@ -401,7 +402,7 @@ class Run:
             filters: those of ``interpret.runs.query.Filters``, by name.
         """
         with self.reading(), uncollected():
-            return select(self.connection, pattern, str(self.path), **filters)
+            return select(self.connection, pattern, str(self._named), **filters)
 
     def query(
         self,

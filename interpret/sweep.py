@@ -195,7 +195,7 @@ def sweep(
     now = True
     try:
         prepared = executor.prepare()
-        key = sha256(f"{prepared.title}|{prepared.fingerprint}".encode()).hexdigest()
+        key = sha256(f"{prepared.title}|{prepared.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest()
         with create_run(out) as run:
             clear(run.path)
             clear(run.path / "arrays")

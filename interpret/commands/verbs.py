@@ -129,6 +129,8 @@ def report(
 ) -> int:
     """Write a run's report, by so many processes."""
     from interpret.report import write
+    from interpret.report.pages import Folder
+    from interpret.report.write import MOST_IN_ONE_FILE
     from interpret.store import open_run
 
     with closing(open_run(path)) as run:
@@ -139,11 +141,14 @@ def report(
             jobs=jobs,
         )
         neurons, failed = len(run), len(run.failures())
+    pages = str(Folder.beside(written).path) if neurons > MOST_IN_ONE_FILE else None
     if json:
-        record = {"event": "report", "path": str(written), "neurons": neurons, "failed": failed}
+        record = {
+            "event": "report", "path": str(written), "pages": pages, "neurons": neurons, "failed": failed,
+        }  # fmt: skip
         terminal.out(terminal.json_line(record))
     elif not quiet:
-        terminal.out(f"report: {written}")
+        terminal.out(f"report: {written}" + (f", its pages in {pages}/" if pages else ""))
     return 0
 
 

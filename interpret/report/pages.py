@@ -29,7 +29,7 @@ class Folder:
     @classmethod
     def beside(cls, first: Path) -> Folder:
         """The folder of a report whose first page is ``first``."""
-        return cls(first.with_name(f"{first.stem}_files"), f"../{quote(first.name)}")
+        return cls(first.with_name(f"{first.stem}_files"), f"../{quote(os.fsencode(first.name))}")
 
 
 def write_page(neuron: NeuronExplanation, name: str, folder: Folder) -> Line:
@@ -41,7 +41,7 @@ def write_page(neuron: NeuronExplanation, name: str, folder: Folder) -> Line:
     save(folder.path / f"{name}.json", numbers.to_json(neuron) + "\n")
     shown = html("page.html", neuron=page(neuron, name, Markup(f"{name}.json")), home=folder.home)
     save(folder.path / f"{name}.html", shown)
-    return line(neuron, name, f"{quote(folder.path.name)}/{name}.html")
+    return line(neuron, name, f"{quote(os.fsencode(folder.path.name))}/{name}.html")
 
 
 def save(path: Path, text: str) -> None:

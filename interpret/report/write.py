@@ -7,6 +7,7 @@ import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -91,7 +92,7 @@ def _write_folder(neurons: Neurons, path: Path, title: str, jobs: int) -> None:
     else:
         for neuron in neurons:
             index.add(write_page(neuron, index.name(neuron), folder), partial(_same, neuron))
-    save(path, html("index.html", index=index.finish(), folder=folder.path.name))
+    save(path, html("index.html", index=index.finish(), folder=quote(os.fsencode(folder.path.name))))
 
 
 def write_comparison(comparison: Comparison, output: str | os.PathLike[str], title: str = "") -> Path:

@@ -242,7 +242,7 @@ def _open(file: Path, patience: float) -> sqlite3.Connection:
     mode = "rw"
     if not _writable(file):
         mode = "ro" if _has_wal(file) else "ro&immutable=1"
-    uri = f"file:{quote(str(file.resolve()))}?mode={mode}"
+    uri = f"file:{quote(os.fsencode(file.resolve()))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +15,9 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -194,6 +197,39 @@ def test_a_sweep_with_closed_streams_leaves_a_sound_run(work: Path) -> None:
     assert shell(line).returncode == 0
     with open_run("run") as opened:
         assert len(opened) == 2 and opened.check() == []
+
+
+def test_names_that_are_not_utf8(work: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    monkeypatch.setattr(import_module("interpret.report.write"), "MOST_IN_ONE_FILE", 0)
+    folder = work / os.fsdecode(b"n\xff")
+    folder.mkdir()
+    for name in ("net.py", "d.npz"):
+        (work / name).rename(folder / name)
+    (folder / "net.py").rename(folder / os.fsdecode(b"n\xe9t.py"))
+    run, page = f"{folder}/run", folder / os.fsdecode(b"r\xff.html")
+    model = os.fsdecode(b"n\xe9t.py:model")
+    explain = [
+        "explain",
+        f"{folder}/{model}",
+        "--data",
+        f"{folder}/d.npz",
+        "--engine",
+        "gp",
+        "--neurons",
+        "0[:]",
+    ]
+    for line in (
+        [*explain, "--out", run], [*explain, "--out", f"{run}2", "--jobs", "2"], ["query", run],
+        ["query", run, "0[0]"], ["query", run, "--json"], ["doctor", run], ["report", run, "--output", str(page)],
+        ["report", run, "--output", f"{page}", "--json"],
+    ):  # fmt: skip
+        assert main(line) == 0, capfd.readouterr().err
+    links = re.findall(r'(?:href|src)="([^"#]+)"', page.read_text())
+    assert len(links) >= 4
+    pages = [folder / os.fsdecode(unquote_to_bytes(link)) for link in links if link != "data:,"]
+    assert all(path.is_file() for path in pages)
+    home = re.findall(r'href="([^"]+)"', next(page for page in pages if page.suffix == ".html").read_text())
+    assert f"../{quote(os.fsencode(page.name))}" in {link.partition("#")[0] for link in home}
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -317,8 +318,19 @@ def test_quiet_and_json_where_they_make_sense(stored: Path, capsys: Capture) -> 
     assert capsys.readouterr().out == ""
     assert main(["report", "run", "--output", "r.html", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
-        "event": "report", "path": "r.html", "neurons": 3, "failed": 0,
+        "event": "report", "path": "r.html", "pages": None, "neurons": 3, "failed": 0,
     }  # fmt: skip
+
+
+def test_a_report_of_many_files_says_where_they_are(
+    stored: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("interpret.report.write"), "MOST_IN_ONE_FILE", 2)
+    assert main(["report", "run", "--output", "site/r.html"]) == 0
+    assert capsys.readouterr().out == "report: site/r.html, its pages in site/r_files/\n"
+    assert main(["report", "run", "--output", "site/r.html", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pages"] == "site/r_files"
+    assert len(list(Path("site/r_files").glob("*.html"))) == 3
 
 
 def test_a_closed_pipe_is_no_error(stored: Path) -> None:

@@ -81,6 +81,24 @@ def test_two_networks_share_an_address(tmp_path: Path, make: Make) -> None:
         assert list(run.query("out[0]", model="ellipse").r2) == [0.5]
 
 
+def test_a_run_stays_open_when_the_working_folder_changes(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with create_run("run") as run:
+        run.add(make("fc1[0]"))
+    with open_run("run") as run:
+        monkeypatch.chdir("/")
+        assert run.check() == []
+        assert run.load("fc1[0]").address == "fc1[0]"
+        assert run.path == tmp_path / "run"
+        run.add(make("fc1[1]"))
+        with pytest.raises(UnknownNeuron, match=r"^run: "):
+            run.load("x[0]")
+    with open_run(tmp_path / "run") as run:
+        assert run.check() == [] and len(run) == 2
+
+
 def test_find_wants_the_same_model_data_and_settings(tmp_path: Path, make: Make) -> None:
     from interpret.runs.rows import fingerprint
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpret.errors import ExpressionError
+from interpret.runs.names import check_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,11 +92,15 @@ def alike(connection: sqlite3.Connection, text: str) -> set[int]:
 
     Raises:
         ExpressionError: the text is no formula over the variables that the run's formulas have, or has none.
+        QueryError: a variable of it is no input of any neuron here.
     """
+    from symbolic.expression import variables
     from symbolic.parser import parse
 
     names = _names(connection)
-    found = _signed(parse(text, names), names)
+    tree = parse(text, names)
+    check_variables(connection, [names[i] for i in variables(tree)])
+    found = _signed(tree, names)
     if found is None:
         raise ExpressionError(
             f"{text[:80]!r} has no direction to compare: it is constant, or nowhere defined"
@@ -124,8 +129,6 @@ def _units(stored: bytes, count: int, width: int) -> NDArray[np.float32]:
 
 
 def _names(connection: sqlite3.Connection) -> list[str]:
-    """Variables of the run's formulas, and x0 … x9, so that a formula none has is answered by nothing
-    found.
-    """
+    """Variables of the run's formulas, and x0 … x9, which may be inputs that no formula here has."""
     stored = connection.execute("SELECT DISTINCT name FROM symbol WHERE kind = 'variable'").fetchall()
     return sorted({row[0] for row in stored} | {f"x{i}" for i in range(10)})

@@ -184,6 +184,7 @@ def test_filters(run: Run) -> None:
         ({"uses": "x33"}, "no neuron of this run has an input 'x33'; there are 'x3'"),
         ({"uses": "x0'; DROP TABLE neuron; --"}, "has an input"),
         ({"uses": ["x0", "Gewicht"]}, "'Gewicht'"),
+        ({"like": "x0*x7"}, "no neuron of this run has an input 'x7'; there are"),
         ({"has": "sine"}, "no formula has an operator 'sine'; there is 'sin' (of 11)"),
         ({"model": "another"}, "the run holds no network 'another'"),
         ({"model": "mmm"}, "the run holds no network 'mmm'"),
@@ -207,6 +208,7 @@ def test_inputs_that_no_formula_uses_are_no_error(tmp_path: Path, make: Make) ->
         assert one.formula is not None
         run.add(replace(one, formula=replace(one.formula, variables=("x0",))))
         assert not len(run.table(None, uses="x1"))
+        assert not len(run.table(None, like="x0*x1"))
         assert len(run.table(None, uses="x0")) == 1
 
 

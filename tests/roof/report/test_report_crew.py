@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from interpret.cli import main
 from interpret.errors import ReportError, StoreDamaged, UsageError
 from interpret.report import crew, write
+from interpret.report.pages import Folder
 from interpret.store import Run, create_run
 
 COUNT = 40
@@ -144,10 +146,10 @@ def test_neurons_that_end_two_helpers_are_an_error_with_a_way_out(
         "input(); input(); raise SystemExit(5)",
     ]  # at the first neurons it is given
     monkeypatch.setattr("interpret.children.command", lambda *_: command)
-    batches: crew.Batches = crew.SimpleQueue()
+    batches: crew.Batches = SimpleQueue()
     batches.put(crew._Batch(0, run.keys()))
     for _ in range(2):
-        helper = crew._Helper(run.path, crew.Folder.beside(tmp_path / "r.html"), batches)
+        helper = crew._Helper(run.path, Folder.beside(tmp_path / "r.html"), batches)
         helper.thread.join()
         helper.end()
     assert batches.empty()
@@ -185,6 +187,7 @@ def test_a_report_that_is_killed_ends_its_helpers_quietly(run: Run, tmp_path: Pa
     program = """
 import sys
 from interpret.report import crew, write
+from interpret.report.pages import Folder
 from interpret.store import open_run
 crew.cores = lambda: 2
 own, written = crew._own, crew._Helper._told

@@ -187,7 +187,6 @@ def test_a_report_that_is_killed_ends_its_helpers_quietly(run: Run, tmp_path: Pa
     program = """
 import sys
 from interpret.report import crew, write
-from interpret.report.pages import Folder
 from interpret.store import open_run
 crew.cores = lambda: 2
 own, written = crew._own, crew._Helper._told

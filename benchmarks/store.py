@@ -153,7 +153,7 @@ def varied(e: NeuronExplanation, i: int, rng: random.Random) -> NeuronExplanatio
     return replace(e, address=address, formula=part, examples=examples, verdict=rng.choice(list(Verdict)))
 
 
-def timed(folder: Path, repeats: int = 3) -> dict[str, float]:
+def timed(folder: Path, repeats: int = 5) -> dict[str, float]:
     """Best seconds of opening and of each query, in one process that has everything loaded."""
     open_run(folder).close()
     found = {"open": min(_seconds(lambda: open_run(folder).close()) for _ in range(repeats))}

@@ -44,7 +44,7 @@ soak: $(VENV)/.test
 	$(BIN)/python benchmarks/survival.py
 	$(BIN)/python benchmarks/survival.py --pair
 	$(BIN)/python benchmarks/cluster.py
-	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/store.py --strict
 
 dist: $(VENV)/.test
 	rm -rf dist build

@@ -3,7 +3,7 @@
 The neurons are made up at the size of real ones (eight frontier rows with MathML, three cases of ten
 neighbors, twenty pictures). Arrays are left out: a query reads none, and they are files of their own.
 
-    python benchmarks/store.py [--neurons 100000] [--folder FOLDER] [--json]
+    python benchmarks/store.py [--neurons 100000] [--folder FOLDER] [--strict] [--json]
 """
 
 from __future__ import annotations
@@ -215,6 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--neurons", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="kept and used again")
+    parser.add_argument("--strict", action="store_true", help="an error where a bound does not hold")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of tables")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -234,8 +235,12 @@ def main() -> None:
             "store_one_neuron": single(),
         }
         print(json.dumps(figures) if asked.json else tables(figures))
-    if asked.neurons >= FULL and (over := beyond(figures)):
-        sys.exit("beyond the bounds: " + "; ".join(over))
+    over = beyond(figures) if asked.neurons >= FULL else []
+    if over:
+        said = "beyond the bounds: " + "; ".join(over)
+        if asked.strict:
+            sys.exit(said)
+        print(f"\n**Loss:** {said}.")
 
 
 def beyond(figures: dict[str, Any]) -> list[str]:
